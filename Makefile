@@ -1,0 +1,133 @@
+# `make help` shows what there is. Everything here also runs as plain go commands: make only remembers the flags.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+GO ?= go
+# Without cgo everywhere: that is what is shipped, and it spares machines without gcc, and everyone the C SQLite in gorm's driver.
+TOOL := CGO_ENABLED=0 $(GO) tool -modfile=internal/tools/go.mod
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w'
+
+# The race detector needs gcc and makes tests several times slower: CI pays for that, or you with RACE=1.
+RACE ?= $(if $(filter-out 0 false,$(CI)),$(if $(shell command -v gcc),1))
+# In CI no result may come from a cache.
+TESTFLAGS ?= $(if $(filter-out 0 false,$(CI)),-count=1 )-timeout=20m
+
+ARGS ?=
+BENCH ?= .
+COUNT ?= 1
+FUZZTIME ?= 30s
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Every day
+
+.PHONY: build
+build: ## Build the static binary bin/signet
+	$(BUILD) -o bin/signet ./cmd/signet
+
+.PHONY: run
+run: build ## Build, then run a throw-away server with a demo client (ARGS='--listen 127.0.0.1:9000')
+	@exec bin/signet dev $(ARGS)
+
+.PHONY: test
+test: ## Run all tests; with -race in CI or on RACE=1 (TESTFLAGS='-run Token')
+	CGO_ENABLED=$(if $(filter-out 0,$(RACE)),1,0) $(GO) test $(if $(filter-out 0,$(RACE)),-race )$(TESTFLAGS) ./...
+
+.PHONY: lint
+lint: ## Check style, bugs and import rules
+	$(TOOL) golangci-lint run ./...
+
+.PHONY: fmt
+fmt: ## Format the code as lint wants it
+	$(TOOL) golangci-lint fmt ./...
+
+.PHONY: clean
+clean: ## Remove what make has built
+	rm -rf bin dist
+
+## Before a release
+
+.PHONY: conformance
+conformance: ## Check each row of docs/conformance.md over HTTP against the real binary
+	@CGO_ENABLED=0 $(GO) test ./internal/conformance -count=1 -run Conformance -v | awk "$$COUNT_TESTS"
+
+.PHONY: interop
+interop: ## Let other people's OAuth and JWT libraries use the server (npm ones need Node 20)
+	CGO_ENABLED=0 $(GO) test -count=1 -run Interop ./internal/...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (30s)
+	@found=0; \
+	while IFS=: read -r file target; do \
+		found=$$((found + 1)); \
+		echo "== $$target in $$(dirname "$$file"), $(FUZZTIME)"; \
+		CGO_ENABLED=0 $(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) < /dev/null; \
+	done < <(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' cmd internal pkg 2>/dev/null | sed 's/func //' | sort); \
+	echo "$$found fuzz targets, no failure"
+
+.PHONY: bench
+bench: ## Run the benchmarks (BENCH=TokenEndpoint COUNT=6; compare two runs with make benchstat)
+	@mkdir -p bin
+	@if [ -f bin/bench.txt ]; then mv bin/bench.txt bin/bench.old.txt; fi
+	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 ./... | grep -v 'no test files' | tee bin/bench.txt
+
+.PHONY: benchstat
+benchstat: ## Compare the last two runs of make bench
+	$(TOOL) benchstat bin/bench.old.txt bin/bench.txt
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in what the binary calls (needs the vulnerability database)
+	@$(TOOL) govulncheck ./... || { \
+		echo 'govulncheck failed. If it could not reach its database, then nothing was checked: do not call that clean.' >&2; exit 1; }
+
+.PHONY: deadcode
+deadcode: ## List functions that neither the binary nor a test reaches
+	$(TOOL) deadcode -test ./...
+
+.PHONY: release
+release: ## Build dist/ for Linux and macOS on amd64 and arm64, with SHA256SUMS
+	rm -rf dist && mkdir dist
+	@for platform in $(PLATFORMS); do \
+		os=$${platform%/*}; arch=$${platform#*/}; out="dist/signet_$(VERSION)_$${os}_$${arch}"; \
+		echo "$$out"; \
+		GOOS=$$os GOARCH=$$arch $(BUILD) -o "$$out" ./cmd/signet; \
+	done
+	@cd dist && { if command -v sha256sum > /dev/null; then sha256sum signet_*; else shasum -a 256 signet_*; fi; } > SHA256SUMS
+	@cat dist/SHA256SUMS
+
+# Counts the tests that have no sub-tests in the output of go test -v, shows what failed, and ends with one line. A test
+# that fails by itself, and not by a sub-test, counts too.
+define COUNT_TESTS
+/^ *--- (PASS|FAIL|SKIP): / {
+	result[$$3] = substr($$2, 1, 4)
+	if ($$2 != "PASS:") print
+	next
+}
+/^ *=== (RUN|PAUSE|CONT|NAME)/ || /^(PASS|FAIL)$$/ { next }
+{ print }
+END {
+	for (name in result) {
+		parent = name
+		while (sub(/\/[^\/]*$$/, "", parent)) {
+			parents[parent] = 1
+			if (result[name] == "FAIL") explained[parent] = 1
+		}
+	}
+	for (name in result) {
+		if (name in parents && (result[name] != "FAIL" || name in explained)) continue
+		n[result[name]]++
+	}
+	printf "%d passed, %d failed", n["PASS"], n["FAIL"]
+	if (n["SKIP"]) printf ", %d skipped", n["SKIP"]
+	print ""
+	exit n["FAIL"] > 0 || n["PASS"] == 0
+}
+endef
+export COUNT_TESTS
