@@ -1,0 +1,101 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+)
+
+// Program says which server binary a test needs and where it comes from.
+type Program struct {
+	// Name of the binary, such as "redis-server".
+	Name string
+	// Glob finds installed copies outside PATH as DIR/VERSION/bin/Name; the newest version wins over PATH. May be empty.
+	Glob string
+	// Debian is the package that brings it; empty: never installed for the caller.
+	Debian string
+}
+
+// Require returns the path of the program. Where it is missing on Debian and the test runs as root, the package
+// is installed, which is said on stderr. Where that cannot be, the test is skipped, or fails if CI=true.
+func (p Program) Require(t testing.TB) string {
+	t.Helper()
+	path, err := p.find()
+	if err == nil {
+		return path
+	}
+	if path, err = p.install(context.WithoutCancel(t.Context())); err == nil {
+		return path
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is needed when CI=true: %v", p.Name, err)
+	}
+	t.Skipf("SKIPPED for want of %s: %v", p.Name, err)
+	return ""
+}
+
+func (p Program) find() (string, error) {
+	matches, err := filepath.Glob(p.Glob)
+	if err != nil {
+		return "", fmt.Errorf("search %s: %w", p.Glob, err)
+	}
+	if len(matches) > 0 {
+		return slices.MaxFunc(matches, func(a, b string) int {
+			return int(100 * (versionOf(a) - versionOf(b)))
+		}), nil
+	}
+	path, err := exec.LookPath(p.Name)
+	if err != nil {
+		return "", fmt.Errorf("find program: %w", err)
+	}
+	return filepath.Abs(path)
+}
+
+// versionOf reads the VERSION of DIR/VERSION/bin/NAME; what is no number comes first.
+func versionOf(path string) float64 {
+	version, err := strconv.ParseFloat(filepath.Base(filepath.Dir(filepath.Dir(path))), 64)
+	if err != nil {
+		return 0
+	}
+	return version
+}
+
+func (p Program) install(ctx context.Context) (string, error) {
+	if p.Debian == "" {
+		return "", errors.New("it is not installed")
+	}
+	apt, err := exec.LookPath("apt-get")
+	if err != nil {
+		return "", fmt.Errorf("it is not installed, and there is no apt-get to install %s with", p.Debian)
+	}
+	if os.Geteuid() != 0 {
+		return "", fmt.Errorf("it is not installed, and only root may run: apt-get install %s", p.Debian)
+	}
+	// Test binaries run side by side: the second waits here and then finds what the first installed.
+	unlock, err := lockCache("install.lock")
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if path, found := p.find(); found == nil {
+		return path, nil
+	}
+	fmt.Fprintf(os.Stderr, "daemon: %s is missing: running apt-get update && apt-get install -y %s\n", p.Name, p.Debian)
+	for _, args := range [][]string{
+		{"-q", "update"},
+		{"-q", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends", p.Debian},
+	} {
+		cmd := exec.CommandContext(ctx, apt, args...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("apt-get %v: %w\n%s", args, err, out)
+		}
+	}
+	return p.find()
+}
