@@ -1,0 +1,125 @@
+package tokens
+
+import (
+	"crypto"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/seed-1972b8eb/signet/internal/apis"
+)
+
+// clockSkew is how far in the future a token may have been issued: another replica's clock may be ahead of ours.
+const clockSkew = time.Minute
+
+// Parse reads a token of this issuer back and verifies it: form, type, key, signature, issuer, times. The error is always
+// ErrInvalid, wrapped with the reason; the reason quotes nothing of the token. A token counts until the second of its exp,
+// without leeway (RFC 7519 §4.1.4): this is the clock that set it.
+func (i *Issuer) Parse(text string, now time.Time) (Claims, error) {
+	// 1. Form, before anything is decoded or allocated (RFC 7515 §7.1: compact serialisation only).
+	head, body, err := split(text)
+	if err != nil {
+		return Claims{}, invalid(err)
+	}
+	// 2. Header: exactly the three parameters that this issuer writes, so there is no crit, jwk, jku, x5c or b64 to obey.
+	h, err := parseHeader(head)
+	if err != nil {
+		return Claims{}, invalid(err)
+	}
+	// 3. Key: the kid names one of ours, and the key's own algorithm is the token's (RFC 8725 §3.1).
+	key, ok := i.ring.Public(h.KID)
+	if !ok {
+		return Claims{}, invalid(errUnknownKey)
+	}
+	if key.Alg != h.Alg {
+		return Claims{}, invalid(errWrongAlg)
+	}
+	// 4. Signature, exp and iss.
+	claims := jwt.MapClaims{}
+	if err := i.verify(text, claims, key.Key, key.Alg, now); err != nil {
+		return Claims{}, invalid(err)
+	}
+	// 5. Claims: all there, of the right type, none twice and none that this version does not know.
+	if err := checkUnique(body); err != nil {
+		return Claims{}, invalid(fmt.Errorf("claims: %w", err))
+	}
+	c, err := fromMap(claims)
+	if err != nil {
+		return Claims{}, invalid(err)
+	}
+	if err := checkTimes(c, now); err != nil {
+		return Claims{}, invalid(err)
+	}
+	c.KID, c.Typ, c.Alg = h.KID, string(h.Typ), string(h.Alg)
+	return c, nil
+}
+
+func invalid(cause error) error { return fmt.Errorf("%w: %w", ErrInvalid, cause) }
+
+// split checks size, alphabet and the number of segments, and decodes the first two.
+func split(text string) ([]byte, []byte, error) {
+	if len(text) > MaxSize {
+		return nil, nil, errTooLong
+	}
+	if strings.Count(text, ".") != 2 {
+		return nil, nil, errNotCompact
+	}
+	for j := range len(text) {
+		if c := text[j]; c != '.' && !isBase64URL(c) {
+			return nil, nil, errNotCompact
+		}
+	}
+	head, rest, _ := strings.Cut(text, ".")
+	body, _, _ := strings.Cut(rest, ".")
+	decoder := base64.RawURLEncoding.Strict()
+	h, err := decoder.DecodeString(head)
+	if err != nil {
+		return nil, nil, errNotCompact
+	}
+	b, err := decoder.DecodeString(body)
+	if err != nil {
+		return nil, nil, errNotCompact
+	}
+	return h, b, nil
+}
+
+func isBase64URL(c byte) bool {
+	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
+}
+
+func parseHeader(text []byte) (header, error) {
+	if err := checkUnique(text); err != nil {
+		return header{}, fmt.Errorf("header: %w", err)
+	}
+	// A map, because names of struct fields would match in any case.
+	var params map[string]string
+	if err := json.Unmarshal(text, &params); err != nil {
+		return header{}, errHeader
+	}
+	h := header{Alg: apis.Alg(params["alg"]), KID: params["kid"], Typ: apis.Typ(params["typ"])}
+	if len(params) != 3 || h.Alg == "" || h.KID == "" {
+		return header{}, errHeader
+	}
+	if h.Typ != apis.TypAccessToken && h.Typ != apis.TypJWT { // other kinds of JWT by the same key (RFC 8725 §3.12)
+		return header{}, errWrongTyp
+	}
+	return h, nil
+}
+
+// verify lets golang-jwt check signature, exp and iss. It is handed the one method and the one key that are left.
+func (i *Issuer) verify(text string, claims jwt.MapClaims, key crypto.PublicKey, alg apis.Alg, now time.Time) error {
+	parser := jwt.NewParser(
+		jwt.WithValidMethods([]string{string(alg)}),
+		jwt.WithStrictDecoding(), // a changed last character must not make a second spelling of the same token
+		jwt.WithJSONNumber(),
+		jwt.WithIssuer(i.name),
+		jwt.WithExpirationRequired(),
+		jwt.WithTimeFunc(func() time.Time { return now }),
+	)
+	_, err := parser.ParseWithClaims(text, claims, func(*jwt.Token) (any, error) { return key, nil })
+	return err
+}
