@@ -1,5 +1,10 @@
 package audit
 
+import (
+	"maps"
+	"slices"
+)
+
 // Explanation is what a refusal's reason means to an admin, and what mends it.
 type Explanation struct {
 	Meaning string
@@ -11,6 +16,9 @@ func Explain(reason string) (Explanation, bool) {
 	e, ok := explanations[reason]
 	return e, ok
 }
+
+// Reasons lists every reason that Explain knows, sorted.
+func Reasons() []string { return slices.Sorted(maps.Keys(explanations)) }
 
 const fixRequest = "Mend the request; error_description in the answer says how."
 

@@ -55,6 +55,7 @@ type Ring struct {
 	sealer  *Sealer
 	maxAge  time.Duration
 	reload  sync.Mutex // one at a time, so that an older read never replaces a newer one
+	began   time.Time  // when the read behind current was sent; guarded by reload
 	current atomic.Pointer[snapshot]
 }
 
@@ -85,6 +86,21 @@ func NewRing(store Store, sealer *Sealer, plan Plan) *Ring {
 func (r *Ring) Reload(ctx context.Context) error {
 	r.reload.Lock()
 	defer r.reload.Unlock()
+	return r.reloadLocked(ctx)
+}
+
+// Refresh is Reload, unless one that began after asOf has ended meanwhile: callers that wait for each other share one read.
+func (r *Ring) Refresh(ctx context.Context, asOf time.Time) error {
+	r.reload.Lock()
+	defer r.reload.Unlock()
+	if r.began.After(asOf) {
+		return nil
+	}
+	return r.reloadLocked(ctx)
+}
+
+func (r *Ring) reloadLocked(ctx context.Context) error {
+	began := time.Now()
 	set, err := r.store.KeySet(ctx)
 	if err != nil {
 		return fmt.Errorf("reload signing keys: %w", err)
@@ -111,6 +127,7 @@ func (r *Ring) Reload(ctx context.Context) error {
 		}
 	}
 	r.current.Store(newSnapshot(loaded, activated, r.maxAge))
+	r.began = began
 	if len(unusable) > 0 {
 		return fmt.Errorf("reload signing keys: %w", &UnusableError{Keys: unusable})
 	}

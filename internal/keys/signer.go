@@ -4,11 +4,9 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/asn1"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 
 	"github.com/seed-1972b8eb/signet/internal/apis"
 )
@@ -48,17 +46,45 @@ func (s Signer) sign(message []byte, hash crypto.Hash) ([]byte, error) {
 	return signature, nil
 }
 
-// fixedWidth turns the ASN.1 form that crypto.Signer returns into the 64 bytes r || s of RFC 7518 §3.4.
+// fixedWidth turns the ASN.1 form that crypto.Signer returns, a DER SEQUENCE of the INTEGERs r and s (RFC 3279 §2.2.3), into
+// the 64 bytes r || s of RFC 7518 §3.4. Every ES256 token comes through here, and encoding/asn1 takes ten times as long.
 func fixedWidth(der []byte) ([]byte, error) {
-	var parts struct{ R, S *big.Int }
-	rest, err := asn1.Unmarshal(der, &parts)
-	if err != nil || len(rest) > 0 || parts.R.Sign() <= 0 || parts.S.Sign() <= 0 || parts.R.BitLen() > 256 || parts.S.BitLen() > 256 {
+	const sequence, integer = 0x30, 0x02
+	out := make([]byte, 64)
+	numbers, after, whole := element(sequence, der)
+	r, numbers, hasR := element(integer, numbers)
+	s, more, hasS := element(integer, numbers)
+	if !whole || !hasR || !hasS || len(after)+len(more) > 0 || !unsigned(r, out[:32]) || !unsigned(s, out[32:]) {
 		return nil, fmt.Errorf("signer returned no P-256 signature of %d bytes", len(der))
 	}
-	out := make([]byte, 64)
-	parts.R.FillBytes(out[:32])
-	parts.S.FillBytes(out[32:])
 	return out, nil
+}
+
+// element splits the element of a tag off the front of DER. Only lengths of one byte are known here: no signature of P-256
+// has a longer one.
+func element(tag byte, der []byte) (content, rest []byte, ok bool) {
+	if len(der) < 2 || der[0] != tag || der[1] >= 0x80 || len(der)-2 < int(der[1]) {
+		return nil, nil, false
+	}
+	end := 2 + int(der[1])
+	return der[2:end], der[end:], true
+}
+
+// unsigned writes a DER integer into the end of a field of zeros. It must be positive, in its shortest form, and fit.
+func unsigned(number, into []byte) bool {
+	switch {
+	case len(number) == 0 || number[0] >= 0x80: // negative
+		return false
+	case number[0] == 0 && (len(number) == 1 || number[1] < 0x80): // zero, or longer than it has to be
+		return false
+	case number[0] == 0:
+		number = number[1:]
+	}
+	if len(number) > len(into) {
+		return false
+	}
+	copy(into[len(into)-len(number):], number)
+	return true
 }
 
 // Format implements fmt.Formatter: no verb reaches the private key.

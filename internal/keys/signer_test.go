@@ -93,6 +93,9 @@ func TestSignatureRefusesNonsense(t *testing.T) {
 	for name, key := range map[string]canned{
 		"nothing": {}, "not DER": canned("x"), "r is zero": der(new(big.Int), one), "s is zero": der(one, new(big.Int)),
 		"negative": der(one, big.NewInt(-1)), "r of 257 bits": der(huge, one), "s of 257 bits": der(one, huge), "more after it": append(der(one, one), 0),
+		"cut off": der(one, one)[:7], "more inside": {0x30, 7, 2, 1, 1, 2, 1, 1, 0}, "an empty number": {0x30, 5, 2, 0, 2, 1, 1},
+		"a number longer than needed": {0x30, 7, 2, 2, 0, 1, 2, 1, 1}, "a length in long form": {0x30, 0x81, 6, 2, 1, 1, 2, 1, 1},
+		"no integers": {0x30, 6, 4, 1, 1, 4, 1, 1}, "no sequence": {0x31, 6, 2, 1, 1, 2, 1, 1}, "one number": {0x30, 3, 2, 1, 1},
 	} {
 		if _, err := (keys.Signer{KID: "k", Alg: apis.ES256, Key: key}).Signature([]byte("x")); err == nil {
 			t.Errorf("%s: no error", name)

@@ -18,7 +18,6 @@ var (
 	errNotCompact = errors.New("not three segments of base64url")
 	errHeader     = errors.New("header is not exactly alg, kid and typ")
 	errWrongTyp   = errors.New("typ is not that of an access token")
-	errUnknownKey = errors.New("unknown key")
 	errWrongAlg   = errors.New("alg is not that of the key")
 	errTimes      = errors.New("iat and exp do not go together")
 	errFuture     = errors.New("issued in the future")
@@ -69,7 +68,7 @@ func fromMap(m map[string]any) (Claims, error) {
 
 // checkTimes holds what this issuer promises of every token: it was issued before now and lives no longer than the ceiling.
 func checkTimes(c Claims, now time.Time) error {
-	if c.IssuedAt.After(now.Add(clockSkew)) {
+	if c.IssuedAt.After(now.Add(ClockSkew)) {
 		return errFuture
 	}
 	if lifetime := c.ExpiresAt.Sub(c.IssuedAt); lifetime < apis.MinTokenTTL || lifetime > apis.MaxTokenTTL {

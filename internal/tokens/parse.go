@@ -1,9 +1,11 @@
 package tokens
 
 import (
+	"context"
 	"crypto"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,8 +15,8 @@ import (
 	"github.com/seed-1972b8eb/signet/internal/apis"
 )
 
-// clockSkew is how far in the future a token may have been issued: another replica's clock may be ahead of ours.
-const clockSkew = time.Minute
+// ClockSkew is how far the clocks of replicas may differ: a token may have been issued that far in the future.
+const ClockSkew = time.Minute
 
 // Parse reads a token of this issuer back and verifies it: form, type, key, signature, issuer, times. The error is always
 // ErrInvalid, wrapped with the reason; the reason quotes nothing of the token. A token counts until the second of its exp,
@@ -33,7 +35,7 @@ func (i *Issuer) Parse(text string, now time.Time) (Claims, error) {
 	// 3. Key: the kid names one of ours, and the key's own algorithm is the token's (RFC 8725 §3.1).
 	key, ok := i.ring.Public(h.KID)
 	if !ok {
-		return Claims{}, invalid(errUnknownKey)
+		return Claims{}, invalid(ErrUnknownKey)
 	}
 	if key.Alg != h.Alg {
 		return Claims{}, invalid(errWrongAlg)
@@ -56,6 +58,22 @@ func (i *Issuer) Parse(text string, now time.Time) (Claims, error) {
 	}
 	c.KID, c.Typ, c.Alg = h.KID, string(h.Typ), string(h.Alg)
 	return c, nil
+}
+
+// ParseFresh is Parse for callers whose answer must not depend on how lately this process has read the keys: a token under a
+// key that it does not know makes it read them again first, because another replica may have made the key a moment ago. An
+// error that is not ErrInvalid means that the answer cannot be known now.
+func (i *Issuer) ParseFresh(ctx context.Context, text string, now time.Time) (Claims, error) {
+	began := time.Now()
+	c, err := i.Parse(text, now)
+	if !errors.Is(err, ErrUnknownKey) {
+		return c, err
+	}
+	refreshed := i.ring.Refresh(ctx, began)
+	if c, err = i.Parse(text, now); errors.Is(err, ErrUnknownKey) && refreshed != nil {
+		return Claims{}, fmt.Errorf("look for the key of a token: %w", refreshed)
+	}
+	return c, err
 }
 
 func invalid(cause error) error { return fmt.Errorf("%w: %w", ErrInvalid, cause) }

@@ -13,6 +13,9 @@ import (
 // expired. The wrapped text says which, for logs and refusal records; callers of the protocol never see it.
 var ErrInvalid = errors.New("invalid access token")
 
+// ErrUnknownKey is the kind of ErrInvalid that can mend itself: the token names a key that this process does not know.
+var ErrUnknownKey = errors.New("unknown key")
+
 // MaxSize is how long a token may be, in bytes, issued or read. Many a proxy takes 8 KiB for all headers together.
 const MaxSize = 8 << 10
 

@@ -1,0 +1,248 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/seed-1972b8eb/signet/internal/apis"
+	"github.com/seed-1972b8eb/signet/internal/clients"
+)
+
+// Config is what a Cache needs. The zero values of the numbers stand for what their comments say.
+type Config struct {
+	Source      Source
+	MaxClients  int                             // clients kept; 0 means 10,000
+	Poll        time.Duration                   // between two reads of the epoch; 0 means 200 ms
+	MaxStale    time.Duration                   // how long what is cached counts after the last epoch read; 0 means 60 s
+	KeysChanged func(ctx context.Context) error // called when the signing keys changed; an error is retried at the next poll
+	Log         *slog.Logger
+}
+
+// Cache serves clients and APIs from memory. What it returns is shared: callers do not change it. Safe for concurrent use.
+type Cache struct {
+	cfg     Config
+	clients *otter.Cache[string, *clients.Client]
+	apis    atomic.Pointer[map[string]*apis.API]
+	read    atomic.Int64 // when the epoch was last read, Unix nanoseconds of the moment before the read was sent
+
+	mu        sync.Mutex // guards what follows, and every insert into clients
+	epoch     int64      // changes up to this one have been dropped
+	drops     int64      // rises whenever something is dropped; a record read before a drop is not inserted after it
+	keysStale bool       // KeysChanged has not yet succeeded for a change
+}
+
+// New returns an empty Cache. Call Start before the first look-up and Run beside the server.
+func New(cfg Config) (*Cache, error) {
+	if cfg.MaxClients == 0 {
+		cfg.MaxClients = 10_000
+	}
+	if cfg.Poll == 0 {
+		cfg.Poll = 200 * time.Millisecond
+	}
+	if cfg.MaxStale == 0 {
+		cfg.MaxStale = 60 * time.Second
+	}
+	kept, err := otter.New(&otter.Options[string, *clients.Client]{MaximumSize: cfg.MaxClients})
+	if err != nil {
+		return nil, fmt.Errorf("make the client cache: %w", err)
+	}
+	return &Cache{cfg: cfg, clients: kept}, nil
+}
+
+// Start reads the epoch and the APIs for the first time.
+func (c *Cache) Start(ctx context.Context) error {
+	sent := time.Now()
+	epoch, _, _, err := c.cfg.Source.Epoch(ctx, 0)
+	if err != nil {
+		return fmt.Errorf("read the registry epoch: %w", err)
+	}
+	if err := c.loadAPIs(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.epoch = epoch
+	c.mu.Unlock()
+	c.read.Store(sent.UnixNano())
+	return nil
+}
+
+// Run polls the epoch until ctx ends. A failed read is logged once per outage and tried again at the next poll.
+func (c *Cache) Run(ctx context.Context) {
+	tick := time.NewTicker(c.cfg.Poll)
+	defer tick.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := c.Refresh(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			c.cfg.Log.WarnContext(ctx, "registry epoch cannot be read; what is cached counts for a while",
+				slog.String("error", err.Error()), slog.Duration("max_stale", c.cfg.MaxStale))
+		}
+		if err == nil && failing {
+			c.cfg.Log.InfoContext(ctx, "registry epoch is read again")
+		}
+		failing = err != nil
+	}
+}
+
+// Refresh reads the epoch once and drops what changed since the last read.
+func (c *Cache) Refresh(ctx context.Context) error {
+	// A poll that hangs must not hide the outage from the ones after it.
+	ctx, cancel := context.WithTimeout(ctx, max(10*c.cfg.Poll, 2*time.Second))
+	defer cancel()
+	c.mu.Lock()
+	since := c.epoch
+	c.mu.Unlock()
+	sent := time.Now()
+	epoch, changes, complete, err := c.cfg.Source.Epoch(ctx, since)
+	if err != nil {
+		return fmt.Errorf("read the registry epoch: %w", err)
+	}
+	if epoch != since {
+		// An epoch that went backwards is another database, such as a restored one: nothing cached may stay.
+		if err := c.apply(ctx, changes, complete && epoch > since); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		c.epoch = epoch
+		c.mu.Unlock()
+	}
+	if err := c.reloadKeys(ctx); err != nil {
+		return err
+	}
+	c.read.Store(sent.UnixNano())
+	return nil
+}
+
+// apply drops what changed. The epoch moves on only after it has succeeded, so that a failure is tried again.
+func (c *Cache) apply(ctx context.Context, changes []Change, complete bool) error {
+	apisChanged, keysChanged := !complete, !complete
+	c.mu.Lock()
+	c.drops++
+	if !complete {
+		c.clients.InvalidateAll()
+	}
+	for _, change := range changes {
+		switch change.Kind {
+		case ClientChanged:
+			c.clients.Invalidate(change.ID)
+		case APIChanged:
+			apisChanged = true
+		case KeysChanged:
+			keysChanged = true
+		}
+	}
+	c.keysStale = c.keysStale || keysChanged
+	c.mu.Unlock()
+	if apisChanged {
+		return c.loadAPIs(ctx)
+	}
+	return nil
+}
+
+func (c *Cache) reloadKeys(ctx context.Context) error {
+	c.mu.Lock()
+	stale := c.keysStale
+	c.keysStale = false
+	c.mu.Unlock()
+	if !stale || c.cfg.KeysChanged == nil {
+		return nil
+	}
+	if err := c.cfg.KeysChanged(ctx); err != nil {
+		c.mu.Lock()
+		c.keysStale = true
+		c.mu.Unlock()
+		return fmt.Errorf("reload signing keys: %w", err)
+	}
+	return nil
+}
+
+func (c *Cache) loadAPIs(ctx context.Context) error {
+	list, err := c.cfg.Source.APIs(ctx)
+	if err != nil {
+		return fmt.Errorf("read APIs: %w", err)
+	}
+	byIdentifier := make(map[string]*apis.API, len(list))
+	for _, a := range list {
+		byIdentifier[a.Identifier] = a
+	}
+	c.apis.Store(&byIdentifier)
+	return nil
+}
+
+// Committed drops what a transaction of this process has just changed, so that the process never serves what it replaced.
+func (c *Cache) Committed(ctx context.Context, commit Commit) {
+	if err := c.apply(ctx, commit.Changes, true); err != nil {
+		c.cfg.Log.WarnContext(ctx, "registry change is seen at the next poll", slog.String("error", err.Error()))
+	}
+	if err := c.reloadKeys(ctx); err != nil {
+		c.cfg.Log.WarnContext(ctx, "key change is seen at the next poll", slog.String("error", err.Error()))
+	}
+}
+
+// Client returns a client, from memory where it can. clients.ErrNotFound, ErrUnavailable.
+func (c *Cache) Client(ctx context.Context, id string) (*clients.Client, error) {
+	if c.Stale() > c.cfg.MaxStale {
+		return nil, fmt.Errorf("%w: epoch last read %s ago", ErrUnavailable, c.Stale().Round(time.Second))
+	}
+	if client, ok := c.clients.GetIfPresent(id); ok {
+		return client, nil
+	}
+	return c.Reread(ctx, id)
+}
+
+// Reread reads a client from the database and keeps it. clients.ErrNotFound, ErrUnavailable.
+func (c *Cache) Reread(ctx context.Context, id string) (*clients.Client, error) {
+	c.mu.Lock()
+	drops := c.drops
+	c.mu.Unlock()
+	client, err := c.cfg.Source.Client(ctx, id)
+	if errors.Is(err, clients.ErrNotFound) {
+		c.clients.Invalidate(id)
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: read client: %w", ErrUnavailable, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// A change that was dropped while this read was under way may not be in it: serve it once, keep it not.
+	if c.drops == drops {
+		c.clients.Set(id, client)
+	}
+	return client, nil
+}
+
+// API returns an API from memory. apis.ErrNotFound, ErrUnavailable.
+func (c *Cache) API(_ context.Context, identifier string) (*apis.API, error) {
+	known := c.apis.Load()
+	if known == nil || c.Stale() > c.cfg.MaxStale {
+		return nil, fmt.Errorf("%w: epoch last read %s ago", ErrUnavailable, c.Stale().Round(time.Second))
+	}
+	if a, ok := (*known)[identifier]; ok {
+		return a, nil
+	}
+	return nil, apis.ErrNotFound
+}
+
+// Stale is how long ago the epoch was last read. Wall-clock time on purpose: a machine that slept must not think that its
+// cache is fresh.
+func (c *Cache) Stale() time.Duration {
+	return max(0, time.Duration(time.Now().UnixNano()-c.read.Load()))
+}
+
+// Size returns how many clients are kept and how many may be.
+func (c *Cache) Size() (entries, capacity int) {
+	return c.clients.EstimatedSize(), c.cfg.MaxClients
+}

@@ -1,0 +1,30 @@
+package sqlstore
+
+import "context"
+
+// Limits of the registry's changes, for tests that go beyond them.
+const (
+	KeepEpochs = keepEpochs
+	MaxChanges = maxChanges
+)
+
+// Exec runs SQL behind the stores' backs: what an operator, a later program or damage would do.
+func (db *DB) Exec(ctx context.Context, statement string, args ...any) error {
+	return db.write.WithContext(ctx).Exec(statement, args...).Error
+}
+
+// ReadText reads one value as text, through the writing handle or through the reading one.
+func (db *DB) ReadText(ctx context.Context, write bool, query string, args ...any) (string, error) {
+	handle := db.read
+	if write {
+		handle = db.write
+	}
+	var text string
+	err := handle.WithContext(ctx).Raw(query, args...).Row().Scan(&text)
+	return text, err
+}
+
+// ExecReading runs a statement through the handle that only reads.
+func (db *DB) ExecReading(ctx context.Context, statement string) error {
+	return db.read.WithContext(ctx).Exec(statement).Error
+}

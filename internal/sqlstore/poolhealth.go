@@ -1,0 +1,54 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// poolHealth drops pooled connections that are as old as one that has just failed: after an outage in which connections
+// went half-open, each of them would otherwise cost some caller a timeout.
+type poolHealth struct {
+	log    *slog.Logger
+	failed atomic.Int64 // when a connection last failed, Unix nanoseconds
+}
+
+// logEvery keeps an outage from filling the log.
+const logEvery = 10 * time.Second
+
+// openedAt is the key under which a connection carries when it was opened.
+const openedAt = "signet.opened_at"
+
+func (h *poolHealth) opened(conn *pgx.Conn) {
+	conn.PgConn().CustomData()[openedAt] = time.Now().UnixNano()
+}
+
+// TraceQueryStart implements pgx.QueryTracer.
+func (h *poolHealth) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+
+// TraceQueryEnd implements pgx.QueryTracer. A caller that went away says nothing about the server.
+func (h *poolHealth) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryEndData) {
+	if data.Err != nil && conn.IsClosed() && !errors.Is(data.Err, context.Canceled) {
+		now := time.Now()
+		before := time.Unix(0, h.failed.Swap(now.UnixNano()))
+		if now.Sub(before) > logEvery {
+			h.log.LogAttrs(ctx, slog.LevelWarn, "database connection failed", slog.String("error", data.Err.Error()))
+		}
+	}
+}
+
+// reset runs before a pooled connection is used again. It costs no round trip: CheckConn reads what the kernel has.
+func (h *poolHealth) reset(_ context.Context, conn *pgx.Conn) error {
+	opened, _ := conn.PgConn().CustomData()[openedAt].(int64)
+	if opened <= h.failed.Load() || conn.PgConn().CheckConn() != nil {
+		return driver.ErrBadConn
+	}
+	return nil
+}
