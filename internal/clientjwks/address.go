@@ -29,7 +29,7 @@ func CheckURI(uri string, allow []netip.Prefix) error {
 	}
 	address, err := netip.ParseAddr(u.Hostname())
 	literal := err == nil
-	if u.Scheme == "http" && len(allow) == 0 {
+	if u.Scheme == "http" && !literal {
 		return fmt.Errorf("%w: jwks_uri must be https", ErrInvalid)
 	}
 	if literal && !Permitted(address, allow, u.Scheme == "https") {

@@ -28,6 +28,8 @@ type RegistryConfig struct {
 	APIs   APIs
 	Pepper *credential.Pepper
 	MaxTTL time.Duration // longest token lifetime that may be set; 0 means apis.MaxTokenTTL
+	// AllowCIDRs are the networks that a jwks_uri may lead to although they are not public.
+	AllowCIDRs []netip.Prefix
 }
 
 // NewRegistry returns a Registry.
@@ -77,7 +79,7 @@ func (r *Registry) Create(ctx context.Context, by audit.Actor, n New) (*Client, 
 			return nil, credential.Secret{}, err
 		}
 	}
-	if err := c.validate(); err != nil {
+	if err := c.validate(r.cfg.AllowCIDRs); err != nil {
 		return nil, credential.Secret{}, err
 	}
 	if err := r.checkGrants(ctx, c); err != nil {
@@ -180,7 +182,7 @@ func (r *Registry) Update(ctx context.Context, by audit.Actor, idOrName string, 
 				return nil, err
 			}
 		}
-		if err := c.validate(); err != nil {
+		if err := c.validate(r.cfg.AllowCIDRs); err != nil {
 			return nil, err
 		}
 		if change.Grants != nil || change.Introspects != nil {

@@ -146,6 +146,7 @@ func TestCreateRefuses(t *testing.T) {
 		"public client":             {clients.New{Name: "a", AuthMethod: "none"}, clients.ErrInvalid, "none"},
 		"key client without keys":   {clients.New{Name: "a", AuthMethod: clients.PrivateKeyJWT}, clients.ErrInvalid, "jwks"},
 		"jwks_uri over http":        {clients.New{Name: "a", AuthMethod: clients.PrivateKeyJWT, JWKSURI: "http://a.test/jwks"}, clients.ErrInvalid, "https"},
+		"jwks_uri on this machine":  {clients.New{Name: "a", AuthMethod: clients.PrivateKeyJWT, JWKSURI: "https://127.0.0.1/jwks"}, clients.ErrInvalid, "allow_cidrs"},
 		"secret client with keys":   {clients.New{Name: "a", JWKS: []byte(`{"keys":[]}`)}, clients.ErrInvalid, "without jwks"},
 		"lifetime above ceiling":    {clients.New{Name: "a", TokenTTL: 2 * time.Hour}, clients.ErrInvalid, "ceiling"},
 		"expiry in the past":        {clients.New{Name: "a", ExpiresAt: time.Now().Add(-time.Second)}, clients.ErrInvalid, "past"},

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/url"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -103,8 +103,9 @@ func (g *Grant) normalise() error {
 	return nil
 }
 
-// validate checks every rule that needs nothing but the record itself, and normalises its lists.
-func (c *Client) validate() error {
+// validate checks every rule that needs no look-up, and normalises the record's lists. allow are the networks that a jwks_uri may
+// lead to although they are not public.
+func (c *Client) validate(allow []netip.Prefix) error {
 	if c.AuthMethod == "" {
 		c.AuthMethod = SecretBasic
 	}
@@ -117,12 +118,12 @@ func (c *Client) validate() error {
 	if c.TokenTTL != 0 && (c.TokenTTL < apis.MinTokenTTL || c.TokenTTL > apis.MaxTokenTTL || c.TokenTTL%time.Second != 0) {
 		return invalid("token lifetime %s is not whole seconds from %s to %s", c.TokenTTL, apis.MinTokenTTL, apis.MaxTokenTTL)
 	}
-	for _, check := range []func() error{c.validateLabels, c.validateClaims, c.validateKeys, c.validateGrants, c.validateNetworks} {
+	for _, check := range []func() error{c.validateLabels, c.validateClaims, c.validateGrants, c.validateNetworks} {
 		if err := check(); err != nil {
 			return err
 		}
 	}
-	return nil
+	return c.validateKeys(allow)
 }
 
 func (c *Client) validateLabels() error {
@@ -163,7 +164,7 @@ func (c *Client) validateClaims() error {
 	return nil
 }
 
-func (c *Client) validateKeys() error {
+func (c *Client) validateKeys(allow []netip.Prefix) error {
 	switch c.AuthMethod {
 	case SecretBasic, SecretPost:
 		if len(c.JWKS) > 0 || c.JWKSURI != "" {
@@ -180,7 +181,10 @@ func (c *Client) validateKeys() error {
 	case (len(c.JWKS) > 0) == (c.JWKSURI != ""):
 		return invalid("private_key_jwt needs either jwks or jwks_uri")
 	case c.JWKSURI != "":
-		return checkJWKSURI(c.JWKSURI)
+		if err := clientjwks.CheckURI(c.JWKSURI, allow); err != nil {
+			return invalid("%v", err)
+		}
+		return nil
 	}
 	if err := clientjwks.Validate(c.JWKS); err != nil {
 		return invalid("jwks: %v", err)
@@ -197,15 +201,6 @@ func (c *Client) validateSecrets(now time.Time) error {
 	}
 	if live > maxLive {
 		return invalid("more than %d working secrets: revoke one first", maxLive)
-	}
-	return nil
-}
-
-// checkJWKSURI refuses what could never be fetched; the address that the name leads to is checked on every dial.
-func checkJWKSURI(text string) error {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" || len(text) > 500 {
-		return invalid("jwks_uri is not an https URL without user information and fragment")
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func (r *Registry) CreateSecret(ctx context.Context, by audit.Actor, idOrName st
 		if secret, err = r.addSecret(c, expires, time.Now().UTC()); err != nil {
 			return nil, err
 		}
-		return map[string]any{"secret_id": secret.ID()}, c.validate()
+		return map[string]any{"secret_id": secret.ID()}, c.validate(r.cfg.AllowCIDRs)
 	})
 	return c, secret, err
 }
@@ -72,7 +72,7 @@ func (r *Registry) RotateSecret(ctx context.Context, by audit.Actor, idOrName st
 			c.Generation++
 			detail["generation"] = c.Generation
 		}
-		return detail, c.validate()
+		return detail, c.validate(r.cfg.AllowCIDRs)
 	})
 	out.Client = c
 	return out, err

@@ -15,7 +15,6 @@ import (
 
 	"github.com/seed-1972b8eb/signet/internal/audit"
 	"github.com/seed-1972b8eb/signet/internal/keys"
-	"github.com/seed-1972b8eb/signet/internal/limits"
 	"github.com/seed-1972b8eb/signet/internal/oauth"
 	"github.com/seed-1972b8eb/signet/internal/telemetry"
 	"github.com/seed-1972b8eb/signet/internal/web"
@@ -43,7 +42,6 @@ type Config struct {
 	Metrics    *telemetry.Metrics
 	Log        *slog.Logger
 	Tracing    *telemetry.Tracing                // nil: no traces
-	Rate       *limits.Rate                      // of tokens per client; nil: as many as they ask for
 	Proxies    web.Proxies                       // the zero value trusts nobody
 	RequireTLS bool                              // refuse what did not come over https, to this server or to a trusted proxy
 	Ready      func(ctx context.Context) []Check // nil: always ready

@@ -262,7 +262,7 @@ func TestThrottle(t *testing.T) {
 
 func TestRate(t *testing.T) {
 	t.Parallel()
-	s := setup(t, func(c *endpoints.Config) { c.Rate = limits.NewRate(limits.Config{PerSecond: 0.4, Burst: 2}) })
+	s := setupRated(t, limits.NewRate(limits.Config{PerSecond: 0.4, Burst: 2}), nil)
 	s.token(t)
 	s.token(t)
 	w := s.do(s.post(endpoints.PathToken, grant()))

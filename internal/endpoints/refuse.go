@@ -18,7 +18,6 @@ import (
 const (
 	reasonPlainHTTP oauth.Reason = "plain_http"
 	reasonNotFound  oauth.Reason = "not_found"
-	reasonRate      oauth.Reason = "rate_limited"
 )
 
 // headers are values that many answers share: setting a header to one of them allocates nothing. Nobody writes into them.
@@ -146,12 +145,5 @@ func plainHTTP() *oauth.Error {
 func methodNotAllowed(allow string) *oauth.Error {
 	return &oauth.Error{
 		Status: http.StatusMethodNotAllowed, Code: oauth.CodeInvalidRequest, Reason: oauth.ReasonMethod, Description: "use " + allow,
-	}
-}
-
-func rateLimited(clientID string, wait time.Duration) *oauth.Error {
-	return &oauth.Error{
-		Status: http.StatusTooManyRequests, Code: oauth.CodeTemporarilyUnavailable, Reason: reasonRate, ClientID: clientID, RetryAfter: wait,
-		Description: "the client gets tokens faster than it may; keep a token until it expires",
 	}
 }

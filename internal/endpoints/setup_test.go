@@ -51,6 +51,12 @@ type surface struct {
 
 func setup(t testing.TB, change func(*endpoints.Config)) *surface {
 	t.Helper()
+	return setupRated(t, nil, change)
+}
+
+// setupRated is setup with a limit on tokens.
+func setupRated(t testing.TB, rate *limits.Rate, change func(*endpoints.Config)) *surface {
+	t.Helper()
 	keyStore := &keystest.Store{}
 	sealer := keys.NewSealer(issuer, rootkeys.Generate())
 	s := &surface{
@@ -73,7 +79,8 @@ func setup(t testing.TB, change func(*endpoints.Config)) *surface {
 	log := telemetry.NewLogger(telemetry.FormatJSON, slog.LevelDebug, s.log)
 	server, err := oauth.New(oauth.Config{
 		Issuer: issuer, Registry: s.store, Tokens: tokens.NewIssuer(issuer, s.ring), Algorithms: s.ring.Algorithms, Pepper: pepper,
-		Revocations: s.store, Assertions: s.store, Usage: s.store, Throttle: limits.NewFailures(limits.Config{}), Log: log,
+		Revocations: s.store, Assertions: s.store, Usage: s.store, Throttle: limits.NewFailures(limits.Config{}),
+		Rate: rate, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)

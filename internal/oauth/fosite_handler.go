@@ -35,8 +35,14 @@ func (clientCredentials) HandleTokenEndpointRequest(ctx context.Context, request
 	if !ok || c != sess.caller {
 		return errFenced
 	}
-	sess.decision, err = sess.server.decide(ctx, c.client, sess.form, sess.now)
-	return err
+	if sess.decision, err = sess.server.decide(ctx, c.client, sess.form, sess.now); err != nil {
+		return err
+	}
+	// The limit is on proven clients, so that nobody uses up what another may have.
+	if wait, ok := sess.server.cfg.Rate.Allow(c.client.ID); !ok {
+		return rateLimited(wait)
+	}
+	return nil
 }
 
 // PopulateTokenEndpointResponse issues what was decided. Generation, claims and client are all of the one record that

@@ -169,26 +169,24 @@ func TestPublishedKeysStayOutside(t *testing.T) {
 	})
 }
 
-// A name says nothing of where it leads: the address is judged when it is dialled, over http and https (ATTACKS C1, C9). An
-// allowed network keeps CheckURI from refusing by the text alone, so that only the dialler stands in the way.
+// A name says nothing of where it leads: the address is judged when it is dialled (ATTACKS C1, C9). An allowed
+// network keeps CheckURI from refusing by the text alone, so that only the dialler stands in the way.
 func TestPublishedKeysAreJudgedWhenDialled(t *testing.T) {
 	t.Parallel()
-	for _, scheme := range []string{"http", "https"} {
-		var connections atomic.Int32
-		server := httptest.NewUnstartedServer(serving(allKeys(t)))
-		server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-			if state == http.StateNew {
-				connections.Add(1)
-			}
+	var connections atomic.Int32
+	server := httptest.NewUnstartedServer(serving(allKeys(t)))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
 		}
-		server.Start()
-		t.Cleanup(server.Close)
-		b := setupWith(t, oauth.OutboundConfig{AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
-		publishedClient(b, scheme+"://localhost:"+mustURL(t, server.URL).Port())
-		wantError(t, b.send(t, asserting(ecSigner().sign(t, change(), nil))), 401, "invalid_client", oauth.ReasonJWKSUnavailable)
-		if connections.Load() != 0 || !strings.Contains(b.log.String(), "neither public nor in outbound.allow_cidrs") {
-			t.Errorf("%s: %d connections; log: %s", scheme, connections.Load(), b.log)
-		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	b := setupWith(t, oauth.OutboundConfig{AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	publishedClient(b, "https://localhost:"+mustURL(t, server.URL).Port())
+	wantError(t, b.send(t, asserting(ecSigner().sign(t, change(), nil))), 401, "invalid_client", oauth.ReasonJWKSUnavailable)
+	if connections.Load() != 0 || !strings.Contains(b.log.String(), "neither public nor in outbound.allow_cidrs") {
+		t.Errorf("%d connections; log: %s", connections.Load(), b.log)
 	}
 }
 

@@ -23,6 +23,7 @@ const (
 	ReasonUnavailable     Reason = "unavailable"          // the answer cannot be known now
 	ReasonInternal        Reason = "internal"             // a fault of the server
 	ReasonThrottled       Reason = "throttled"            // wrong credentials again, after too many failures
+	ReasonRate            Reason = "rate_limited"         // more tokens than an operator lets one client have
 	ReasonAssertionReplay Reason = "assertion_replayed"   // this "jti" was used before
 	ReasonForeignToken    Reason = "token_of_other"       // revocation of a token that was issued to another client
 	ReasonNotAllowedFrom  Reason = "source_not_allowed"   // right credentials from outside the client's networks

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-1972b8eb/signet/internal/apis"
 	"github.com/seed-1972b8eb/signet/internal/clients"
 	"github.com/seed-1972b8eb/signet/internal/credential"
+	"github.com/seed-1972b8eb/signet/internal/limits"
 	"github.com/seed-1972b8eb/signet/internal/revocations"
 	"github.com/seed-1972b8eb/signet/internal/tokens"
 	"github.com/seed-1972b8eb/signet/internal/usage"
@@ -51,7 +52,7 @@ type Throttle interface {
 	Failed(clientID string, ip netip.Addr)
 }
 
-// Config is what a Server needs. Every field but TokenEndpoint and Outbound is required.
+// Config is what a Server needs. Every field but TokenEndpoint, Rate and Outbound is required.
 type Config struct {
 	Issuer        string // exactly as configured: "iss" of tokens, "aud" of assertions, prefix of all endpoints
 	TokenEndpoint string // as clients see it; empty means Issuer + "/oauth2/token"
@@ -63,6 +64,7 @@ type Config struct {
 	Assertions    Assertions
 	Usage         Usage
 	Throttle      Throttle
+	Rate          *limits.Rate // of tokens per client; nil: as many as they ask for
 	Outbound      OutboundConfig
 	Log           *slog.Logger
 }
@@ -87,7 +89,7 @@ type Server struct {
 func New(cfg Config) (*Server, error) {
 	if cfg.Issuer == "" || cfg.Registry == nil || cfg.Tokens == nil || cfg.Algorithms == nil || cfg.Pepper == nil ||
 		cfg.Revocations == nil || cfg.Assertions == nil || cfg.Usage == nil || cfg.Throttle == nil || cfg.Log == nil {
-		return nil, errors.New("oauth: every field of Config but TokenEndpoint and Outbound must be set")
+		return nil, errors.New("oauth: every field of Config but TokenEndpoint, Rate and Outbound must be set")
 	}
 	if cfg.TokenEndpoint == "" {
 		cfg.TokenEndpoint = cfg.Issuer + tokenPath

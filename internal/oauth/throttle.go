@@ -39,6 +39,14 @@ func throttled(retryAfter time.Duration) error {
 	return e
 }
 
+// rateLimited is the answer to a client that asks faster than an operator lets it (RFC 6585 §4).
+func rateLimited(wait time.Duration) error {
+	e := refuse(http.StatusTooManyRequests, CodeTemporarilyUnavailable, ReasonRate,
+		"the client gets tokens faster than it may; keep a token until it expires")
+	e.RetryAfter = max(wait, time.Second)
+	return e
+}
+
 // bucket is the name under which failures are counted. Letter case makes no new bucket, and whatever cannot be a client ID
 // shares one, so that spelling an ID in other ways gives no further tries (ATTACKS E11, Q1). The rest of the code compares
 // IDs byte for byte.
