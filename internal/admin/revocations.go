@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/seed-1972b8eb/signet/internal/keys"
 	"github.com/seed-1972b8eb/signet/internal/revocations"
 	"github.com/seed-1972b8eb/signet/pkg/adminapi"
 )
@@ -55,33 +54,17 @@ func (a *api) cutOff(ctx context.Context, in *struct{ Body adminapi.NewCutOff })
 		return nil, fmt.Errorf("%w: give either client or all", errInvalid)
 	}
 	if b.All {
-		return a.cutOffAll(ctx, b.Reason)
+		kids, err := a.Keys.CompromiseAll(ctx, actor(ctx), b.Reason)
+		if err != nil {
+			return nil, err
+		}
+		return &reply[adminapi.CutOffResult]{adminapi.CutOffResult{KIDs: kids}}, nil
 	}
 	c, err := a.Clients.CutOff(ctx, actor(ctx), b.Client, b.Reason)
 	if err != nil {
 		return nil, err
 	}
 	return &reply[adminapi.CutOffResult]{adminapi.CutOffResult{ClientID: c.ID, Generation: c.Generation}}, nil
-}
-
-// cutOffAll revokes every key that a live token may be signed with. Keys that become active meanwhile have signed only what
-// was issued after this request.
-func (a *api) cutOffAll(ctx context.Context, reason string) (*reply[adminapi.CutOffResult], error) {
-	all, err := a.Keys.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := &reply[adminapi.CutOffResult]{}
-	for i := range all {
-		if all[i].State != keys.Active && all[i].State != keys.Retiring {
-			continue
-		}
-		if _, err := a.Keys.Compromise(ctx, actor(ctx), all[i].KID, reason); err != nil {
-			return nil, err
-		}
-		out.Body.KIDs = append(out.Body.KIDs, all[i].KID)
-	}
-	return out, nil
 }
 
 func wireRevocation(r revocations.Revocation) adminapi.Revocation {

@@ -20,6 +20,7 @@ func (c *Config) problems() Problems {
 	c.checkIssuer(&p)
 	c.checkPaths(&p)
 	c.checkListen(&p)
+	c.checkProxy(&p)
 	c.checkDatabase(&p)
 	c.checkKeys(&p)
 	c.checkTokens(&p)
@@ -121,6 +122,13 @@ func (t TLS) Enabled() bool { return t.CertFile != "" }
 func (c *Config) AdminTLS() bool {
 	host, _, err := net.SplitHostPort(c.Listen.Admin)
 	return err == nil && c.TLS.Enabled() && !loopbackHost(host)
+}
+
+// checkProxy refuses a promise that nothing could keep: without a trusted proxy no request would count as https.
+func (c *Config) checkProxy(p *Problems) {
+	if c.Proxy.TerminatesTLS && len(c.Proxy.TrustedCIDRs) == 0 {
+		p.add("proxy.trusted_cidrs", "must name the proxy's network where proxy.terminates_tls is set: every request would be refused as plain http")
+	}
 }
 
 func (c *Config) checkDatabase(p *Problems) {

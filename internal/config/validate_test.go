@@ -65,7 +65,10 @@ func TestGuards(t *testing.T) {
 		{"plain http for metrics", func(c *Config) { c.Listen.Admin = "0.0.0.0:8081" }, "listen.admin: would serve plain http"},
 		{"plain http on IPv6 loopback", func(c *Config) { c.Listen.Public = "[::1]:8080" }, ""},
 		{"plain http on loopback in IPv6 form", func(c *Config) { c.Listen.Public = "[::ffff:127.0.0.1]:8080" }, ""},
-		{"plain http behind a proxy", func(c *Config) { c.Listen.Public, c.Proxy.TerminatesTLS = ":8080", true }, ""},
+		{"plain http behind a proxy", func(c *Config) {
+			c.Listen.Public, c.Proxy.TerminatesTLS, c.Proxy.TrustedCIDRs = ":8080", true, []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}
+		}, ""},
+		{"behind a proxy that nobody knows", func(c *Config) { c.Proxy.TerminatesTLS = true }, "proxy.trusted_cidrs: must name"},
 		{"TLS on every interface", func(c *Config) { c.Listen.Public, c.TLS = ":8443", TLS{"/c", "/k"} }, ""},
 		{"no admin listener", func(c *Config) { c.Listen.Admin = "" }, ""},
 		{"no public listener", func(c *Config) { c.Listen.Public = "" }, "listen.public: want host:port"},

@@ -127,3 +127,14 @@ func (s *Set) outlived(p Plan, now time.Time) []string {
 	}
 	return kids
 }
+
+// usable are the keys that a live token may be signed with.
+func (s *Set) usable() []string {
+	var kids []string
+	for _, r := range s.Keys {
+		if r.State == Active || r.State == Retiring {
+			kids = append(kids, r.KID)
+		}
+	}
+	return kids
+}

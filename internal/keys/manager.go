@@ -186,6 +186,41 @@ func compromise(set *Set, kid, reason string, spare []Record, now time.Time) (Re
 	return after, audit.Event{Action: "key.revoke", Subject: kid, Detail: detail}, nil
 }
 
+// CompromiseAll is Compromise for every key that a live token may be signed with, in one change: all tokens end at once. It
+// returns their IDs.
+func (m *Manager) CompromiseAll(ctx context.Context, by audit.Actor, reason string) ([]string, error) {
+	var kids []string
+	spare := map[apis.Alg][]Record{}
+	for range attempts {
+		var short apis.Alg
+		err := m.change(ctx, by, func(set *Set, now time.Time) (audit.Event, error) {
+			kids, short = nil, ""
+			for _, kid := range set.usable() {
+				after, _, err := compromise(set, kid, reason, spare[set.find(kid).Alg], now)
+				if err != nil {
+					short = after.Alg
+					return audit.Event{}, err
+				}
+				kids = append(kids, kid)
+			}
+			return audit.Event{Action: "revocation.cut-off-all", Detail: map[string]any{"keys": kids, "reason": reason}}, nil
+		})
+		switch {
+		case err == nil:
+			for _, alg := range []apis.Alg{apis.ES256, apis.EdDSA, apis.RS256} {
+				m.replenish(ctx, alg)
+			}
+			return kids, nil
+		case !errors.Is(err, errShort):
+			return nil, fmt.Errorf("revoke all signing keys: %w", err)
+		}
+		if spare[short], err = m.make(short, 1); err != nil {
+			return nil, fmt.Errorf("revoke all signing keys: %w", err)
+		}
+	}
+	return nil, errors.New("revoke all signing keys: other replicas keep changing the keys")
+}
+
 // Import publishes a private key (PEM or JWK) as the standby of its algorithm, in the place of the one that was there.
 // ErrInvalid, wrapped with the reason, for a key that is public, encrypted, weak, corrupt, of another algorithm or known.
 func (m *Manager) Import(ctx context.Context, by audit.Actor, text []byte, alg apis.Alg) (Record, error) {

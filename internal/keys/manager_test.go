@@ -195,6 +195,45 @@ func TestCompromise(t *testing.T) {
 	}
 }
 
+func TestCompromiseAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, apis.ES256, apis.EdDSA)
+		time.Sleep(time.Hour)
+		if _, err := b.Rotate(t.Context(), admin(), apis.ES256); err != nil {
+			t.Fatal(err)
+		}
+		victims := []string{
+			b.one(t, apis.ES256, keys.Active).KID, b.one(t, apis.ES256, keys.Retiring).KID, b.one(t, apis.EdDSA, keys.Active).KID,
+		}
+		kids, err := b.CompromiseAll(t.Context(), admin(), "drill")
+		if err != nil || len(kids) != len(victims) {
+			t.Fatalf("revoked %v, %v", kids, err)
+		}
+		b.reload(t)
+		for _, kid := range victims {
+			if _, ok := b.ring.Public(kid); ok || !slices.Contains(kids, kid) {
+				t.Errorf("key %s is published: %v, among %v", kid, ok, kids)
+			}
+		}
+		for _, alg := range []apis.Alg{apis.ES256, apis.EdDSA} {
+			if s, err := b.ring.Sign(alg); err != nil || slices.Contains(victims, s.KID) {
+				t.Errorf("%s signs (%v)", s.KID, err)
+			}
+			b.one(t, alg, keys.Pending)
+		}
+		changes := 0
+		for _, c := range b.store.History() {
+			if c.Event.Action == "revocation.cut-off-all" {
+				changes++
+			}
+		}
+		if changes != 1 {
+			t.Errorf("%d changes, want all keys in one", changes)
+		}
+	})
+}
+
 func TestCompromiseWithoutStandby(t *testing.T) {
 	t.Parallel()
 	b := setup(t, apis.ES256)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +31,7 @@ type Cache struct {
 	cfg     Config
 	clients *otter.Cache[string, *clients.Client]
 	apis    atomic.Pointer[map[string]*apis.API]
-	read    atomic.Int64 // when the epoch was last read, Unix nanoseconds of the moment before the read was sent
+	read    atomic.Pointer[time.Time] // the moment before the last read of the epoch was sent
 
 	mu        sync.Mutex // guards what follows, and every insert into clients
 	epoch     int64      // changes up to this one have been dropped
@@ -69,7 +70,7 @@ func (c *Cache) Start(ctx context.Context) error {
 	c.mu.Lock()
 	c.epoch = epoch
 	c.mu.Unlock()
-	c.read.Store(sent.UnixNano())
+	c.read.Store(&sent)
 	return nil
 }
 
@@ -121,7 +122,7 @@ func (c *Cache) Refresh(ctx context.Context) error {
 	if err := c.reloadKeys(ctx); err != nil {
 		return err
 	}
-	c.read.Store(sent.UnixNano())
+	c.read.Store(&sent)
 	return nil
 }
 
@@ -236,10 +237,15 @@ func (c *Cache) API(_ context.Context, identifier string) (*apis.API, error) {
 	return nil, apis.ErrNotFound
 }
 
-// Stale is how long ago the epoch was last read. Wall-clock time on purpose: a machine that slept must not think that its
-// cache is fresh.
+// Stale is how long ago the epoch was last read: the longer of what the two clocks say. The monotonic one stands still while
+// the machine sleeps, the other one can be set back.
 func (c *Cache) Stale() time.Duration {
-	return max(0, time.Duration(time.Now().UnixNano()-c.read.Load()))
+	read := c.read.Load()
+	if read == nil {
+		return math.MaxInt64
+	}
+	now := time.Now()
+	return max(now.Sub(*read), now.Round(0).Sub(read.Round(0)))
 }
 
 // Size returns how many clients are kept and how many may be.
