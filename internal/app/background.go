@@ -1,0 +1,58 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Intervals and bounds of what the server does beside serving.
+const (
+	keysEvery  = 30 * time.Second
+	sweepEvery = time.Minute
+	sweepLimit = 5_000 // rows of each kind that one sweep deletes at most, so that it never holds the database for long
+)
+
+// background runs the loops of the server until ctx ends, and returns when all of them have.
+func (a *App) background(ctx context.Context) {
+	var loops sync.WaitGroup
+	loops.Go(func() { a.cache.Run(ctx) })
+	loops.Go(func() { a.usage.Run(ctx) })
+	loops.Go(func() { tuneHeap(ctx) })
+	loops.Go(func() { a.every(ctx, keysEvery, "look after the signing keys", a.keys.Tick) })
+	loops.Go(func() { a.every(ctx, sweepEvery, "sweep what has expired", a.sweep) })
+	loops.Wait()
+}
+
+// every calls do at once and then at each interval. Failures are logged and tried again at the next one: none of these
+// loops is needed for an answer to be right.
+func (a *App) every(ctx context.Context, interval time.Duration, what string, do func(context.Context) error) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		bounded, cancel := context.WithTimeout(ctx, interval)
+		err := do(bounded)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "background work failed", slog.String("work", what), slog.String("error", err.Error()))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// sweep deletes a bounded number of rows that no answer needs any more. Several replicas may do it at once.
+func (a *App) sweep(ctx context.Context) error {
+	for _, sweep := range []func(context.Context, int) (int, error){
+		a.revocations.Sweep, a.db.Assertions().Sweep, a.db.SweepChanges,
+	} {
+		if _, err := sweep(ctx, sweepLimit); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/seed-1972b8eb/signet/internal/config"
+	"github.com/seed-1972b8eb/signet/internal/keys"
+	"github.com/seed-1972b8eb/signet/internal/registry"
+	"github.com/seed-1972b8eb/signet/internal/rootkeys"
+	"github.com/seed-1972b8eb/signet/internal/sqlstore"
+)
+
+// metaIssuer is the row that binds a database to its issuer.
+const metaIssuer = "issuer"
+
+// ErrIssuer means that a database belongs to another issuer than the configured one.
+var ErrIssuer = errors.New("database belongs to another issuer")
+
+// Plan is how signing keys change under a configuration.
+func Plan(c *config.Config) keys.Plan {
+	plan := keys.DefaultPlan()
+	plan.RotateEvery, plan.JWKSMaxAge = c.Keys.RotateEvery, c.Keys.JWKSMaxAge
+	return plan
+}
+
+// OpenDatabase opens the configured database; committed may be nil.
+func OpenDatabase(ctx context.Context, c *config.Config, log *slog.Logger, committed func(registry.Commit)) (*sqlstore.DB, error) {
+	d, err := database(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	d.Committed, d.Log = committed, log
+	return sqlstore.Open(ctx, d)
+}
+
+func database(ctx context.Context, c *config.Config) (sqlstore.Config, error) {
+	d := sqlstore.Config{Driver: string(c.Database.Driver), Path: c.Database.Path, MaxConns: c.Database.MaxConns}
+	if c.Database.Driver == config.Postgres {
+		url, err := c.Database.URL.Read(ctx)
+		if err != nil {
+			return d, fmt.Errorf("read database.url: %w", err)
+		}
+		d.URL = url
+	}
+	return d, nil
+}
+
+// RootKeys loads the master key and the pepper.
+func RootKeys(ctx context.Context, c *config.Config) (master, pepper rootkeys.Set, err error) {
+	if master, err = rootkeys.Load(ctx, rootkeys.Source(c.Keys.MasterKey)); err != nil {
+		return master, pepper, fmt.Errorf("load the master key: %w", err)
+	}
+	if pepper, err = rootkeys.Load(ctx, rootkeys.Source(c.Keys.Pepper)); err != nil {
+		return master, pepper, fmt.Errorf("load the pepper: %w", err)
+	}
+	return master, pepper, nil
+}
+
+func checkIssuer(ctx context.Context, db *sqlstore.DB, issuer string) error {
+	meta, err := db.Meta(ctx)
+	if err != nil {
+		return fmt.Errorf("read the issuer of the database: %w", err)
+	}
+	if stored := meta[metaIssuer]; stored != issuer {
+		return fmt.Errorf("%w: it was made for %q, configured is %q", ErrIssuer, stored, issuer)
+	}
+	return nil
+}

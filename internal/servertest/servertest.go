@@ -1,0 +1,176 @@
+// Package servertest runs the real binary for tests: as `signet dev`, or initialised and served from a configuration file on
+// SQLite or PostgreSQL. Its sub-packages run the real PostgreSQL and Redis servers that tests need.
+package servertest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// build is made once per test binary: linking takes seconds.
+var build = sync.OnceValues(buildBinary)
+
+// Binary returns the path of a signet binary built from this tree, with the race detector where the test itself has it.
+// SIGNET_TEST_BINARY names one that is already there.
+func Binary(t testing.TB) string {
+	t.Helper()
+	b, err := build()
+	if err != nil {
+		t.Fatalf("build signet: %v", err)
+	}
+	return b.path
+}
+
+// binary is a signet binary, and the directory that was made for it; empty for one that was there already.
+type binary struct{ path, made string }
+
+func buildBinary() (binary, error) {
+	if path := os.Getenv("SIGNET_TEST_BINARY"); path != "" {
+		return binary{path: path}, nil
+	}
+	dir, err := os.MkdirTemp("", "signet-binary-")
+	if err != nil {
+		return binary{}, err
+	}
+	path := filepath.Join(dir, "signet")
+	args := []string{"build", "-o", path}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, "github.com/seed-1972b8eb/signet/cmd/signet")...)
+	cmd.Dir = Root()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return binary{}, fmt.Errorf("%w\n%s", err, out)
+	}
+	return binary{path: path, made: dir}, nil
+}
+
+// CleanUp removes what Binary built, and nothing that it did not make. Call it at the end of TestMain.
+func CleanUp() {
+	if b, err := build(); err == nil && b.made != "" {
+		_ = os.RemoveAll(b.made)
+	}
+}
+
+// Root is the root of the source tree.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
+
+// Process is one running signet process. Its standard error is kept and looked through when the test ends: a data race or a
+// panic in it fails the test.
+type Process struct {
+	t      testing.TB
+	cmd    *exec.Cmd
+	stderr *Log
+	done   chan struct{}
+	err    error
+}
+
+// Log collects what a process writes. Safe for concurrent use.
+type Log struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write appends p.
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+// String returns everything written so far.
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// start runs the binary with args and env added to a minimal environment; stdout goes to out.
+func start(t testing.TB, out *Log, env []string, args ...string) *Process {
+	t.Helper()
+	p := &Process{t: t, stderr: &Log{}, done: make(chan struct{})}
+	p.cmd = exec.Command(Binary(t), args...)
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "NO_COLOR=1"}, env...)
+	p.cmd.Stdout, p.cmd.Stderr = out, p.stderr
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatalf("start signet: %v", err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	t.Cleanup(p.finish)
+	return p
+}
+
+func (p *Process) finish() {
+	p.Stop()
+	log := p.stderr.String()
+	for _, bad := range []string{"DATA RACE", "panic:", "fatal error:"} {
+		if strings.Contains(log, bad) {
+			p.t.Errorf("the server's log has %q:\n%s", bad, log)
+		}
+	}
+	if p.t.Failed() && len(log) < 20_000 {
+		p.t.Logf("log of the server:\n%s", log)
+	}
+}
+
+// Stop asks the process to end (SIGTERM), and kills it when it has not after 20 s. It returns how the process ended.
+func (p *Process) Stop() error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(20 * time.Second):
+		p.t.Errorf("signet does not end on SIGTERM")
+		p.Kill()
+	}
+	return p.err
+}
+
+// Kill ends the process as a power cut would (SIGKILL).
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
+
+// Signal sends any other signal.
+func (p *Process) Signal(s os.Signal) {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Errorf("signal signet: %v", err)
+	}
+}
+
+// PID is the process ID.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Log is everything that the process wrote to its standard error.
+func (p *Process) Log() string { return p.stderr.String() }
+
+// Run runs one command of the binary to its end and returns what it printed; env is added to a minimal environment.
+func Run(t testing.TB, env []string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	binary := Binary(t) // may take longer than the command
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "NO_COLOR=1"}, env...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err = cmd.Run()
+	return out.String(), errOut.String(), err
+}
