@@ -35,11 +35,25 @@ func CheckURI(uri string, allow []netip.Prefix) error {
 	if literal && !Permitted(address, allow, u.Scheme == "https") {
 		return fmt.Errorf("%w: jwks_uri leads to an address that is not public and not in outbound.allow_cidrs", ErrInvalid)
 	}
+	if !literal && endsInNumber(u.Hostname()) {
+		return fmt.Errorf("%w: the host of jwks_uri is an address in a form that is not accepted", ErrInvalid)
+	}
 	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
 	if (host == "localhost" || strings.HasSuffix(host, ".localhost")) && len(allow) == 0 {
 		return fmt.Errorf("%w: jwks_uri leads to this machine", ErrInvalid)
 	}
 	return nil
+}
+
+// endsInNumber says whether a host is an IPv4 address in one of its odd forms (2130706433, 0x7f.1, 127.1, 127.0.0.1.), which
+// some resolvers take for one: no top-level domain is a number (WHATWG URL, "ends in a number checker").
+func endsInNumber(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if hex, ok := strings.CutPrefix(last, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
 // Permitted says whether the server may connect to an address on behalf of a client: one that the operator allows, or,

@@ -2,6 +2,7 @@ package clients_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/netip"
 	"path/filepath"
@@ -141,19 +142,20 @@ func TestCreateRefuses(t *testing.T) {
 		"two grants of one API": {clients.New{Name: "a", Grants: append(grant(orders, "orders:read"), grant(orders, "orders:write")...)}, clients.ErrInvalid, "two grants"},
 		"default not granted": {clients.New{Name: "a", Grants: []clients.Grant{{API: orders, Scopes: []string{"orders:read"}, Defaults: []string{"orders:write"}}}},
 			clients.ErrInvalid, "default scope"},
-		"introspects nothing known": {clients.New{Name: "a", Introspects: []string{"urn:none"}}, clients.ErrInvalid, "urn:none"},
-		"introspects the admin API": {clients.New{Name: "a", Introspects: []string{"urn:signet:admin"}}, clients.ErrInvalid, "introspected"},
-		"public client":             {clients.New{Name: "a", AuthMethod: "none"}, clients.ErrInvalid, "none"},
-		"key client without keys":   {clients.New{Name: "a", AuthMethod: clients.PrivateKeyJWT}, clients.ErrInvalid, "jwks"},
-		"jwks_uri over http":        {clients.New{Name: "a", AuthMethod: clients.PrivateKeyJWT, JWKSURI: "http://a.test/jwks"}, clients.ErrInvalid, "https"},
-		"jwks_uri on this machine":  {clients.New{Name: "a", AuthMethod: clients.PrivateKeyJWT, JWKSURI: "https://127.0.0.1/jwks"}, clients.ErrInvalid, "allow_cidrs"},
-		"secret client with keys":   {clients.New{Name: "a", JWKS: []byte(`{"keys":[]}`)}, clients.ErrInvalid, "without jwks"},
-		"lifetime above ceiling":    {clients.New{Name: "a", TokenTTL: 2 * time.Hour}, clients.ErrInvalid, "ceiling"},
-		"expiry in the past":        {clients.New{Name: "a", ExpiresAt: time.Now().Add(-time.Second)}, clients.ErrInvalid, "past"},
-		"secret expiry in the past": {clients.New{Name: "a", SecretExpiresAt: time.Now().Add(-time.Second)}, clients.ErrInvalid, "past"},
-		"reserved claim":            {clients.New{Name: "a", Claims: map[string]any{"scope": "admin"}}, clients.ErrInvalid, "reserved"},
-		"large claims":              {clients.New{Name: "a", Claims: map[string]any{"x": strings.Repeat("y", 3000)}}, clients.ErrInvalid, "bytes"},
-		"invalid network":           {clients.New{Name: "a", AllowCIDRs: []netip.Prefix{{}}}, clients.ErrInvalid, "CIDR"},
+		"introspects nothing known":  {clients.New{Name: "a", Introspects: []string{"urn:none"}}, clients.ErrInvalid, "urn:none"},
+		"introspects the admin API":  {clients.New{Name: "a", Introspects: []string{"urn:signet:admin"}}, clients.ErrInvalid, "introspected"},
+		"public client":              {clients.New{Name: "a", AuthMethod: "none"}, clients.ErrInvalid, "none"},
+		"key client without keys":    {clients.New{Name: "a", AuthMethod: clients.PrivateKeyJWT}, clients.ErrInvalid, "jwks"},
+		"jwks_uri over http":         {clients.New{Name: "a", AuthMethod: clients.PrivateKeyJWT, JWKSURI: "http://a.test/jwks"}, clients.ErrInvalid, "https"},
+		"jwks_uri on this machine":   {clients.New{Name: "a", AuthMethod: clients.PrivateKeyJWT, JWKSURI: "https://127.0.0.1/jwks"}, clients.ErrInvalid, "allow_cidrs"},
+		"secret client with keys":    {clients.New{Name: "a", JWKS: []byte(`{"keys":[]}`)}, clients.ErrInvalid, "without jwks"},
+		"lifetime above ceiling":     {clients.New{Name: "a", TokenTTL: 2 * time.Hour}, clients.ErrInvalid, "ceiling"},
+		"expiry in the past":         {clients.New{Name: "a", ExpiresAt: time.Now().Add(-time.Second)}, clients.ErrInvalid, "past"},
+		"secret expiry in the past":  {clients.New{Name: "a", SecretExpiresAt: time.Now().Add(-time.Second)}, clients.ErrInvalid, "past"},
+		"claim that nobody can sign": {clients.New{Name: "a", Claims: map[string]any{"x": json.RawMessage(strings.Repeat("[", 40) + strings.Repeat("]", 40))}}, clients.ErrInvalid, "nested too deeply"},
+		"reserved claim":             {clients.New{Name: "a", Claims: map[string]any{"scope": "admin"}}, clients.ErrInvalid, "reserved"},
+		"large claims":               {clients.New{Name: "a", Claims: map[string]any{"x": strings.Repeat("y", 3000)}}, clients.ErrInvalid, "bytes"},
+		"invalid network":            {clients.New{Name: "a", AllowCIDRs: []netip.Prefix{{}}}, clients.ErrInvalid, "CIDR"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, secret, err := f.Create(t.Context(), local, c.new)

@@ -161,6 +161,9 @@ func (c *Client) validateClaims() error {
 	if len(text) > maxClaimBytes {
 		return invalid("static claims are longer than %d bytes of JSON", maxClaimBytes)
 	}
+	if err := tokens.CheckStatic(c.Claims); err != nil { // or the client could never get a token
+		return invalid("static claims: %v", err)
+	}
 	return nil
 }
 

@@ -182,6 +182,32 @@ func checkNoted(t *testing.T, s *surface, id, endpoint, code, reason string) {
 	checkMetrics(t, s, `signet_refusals_total{endpoint="`+endpoint+`",reason="`+reason+`"} 1`)
 }
 
+// A secret in the wrong parameter is neither remembered, nor logged, nor sent back.
+func TestMisplacedSecret(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(f url.Values, secret string){
+		"scope":     func(f url.Values, secret string) { f.Set("scope", secret) },
+		"client_id": func(f url.Values, secret string) { f.Set("client_id", secret); f.Set("grant_type", "password") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setup(t, nil)
+			form := grant()
+			change(form, s.secret)
+			w := s.do(s.post(endpoints.PathToken, form))
+			got, ok := s.refusals.Find(w.Header().Get("X-Request-Id"))
+			if w.Code != http.StatusBadRequest || !ok || got.Detail == "" {
+				t.Fatalf("status %d, record %+v", w.Code, got)
+			}
+			for place, text := range map[string]string{"answer": w.Body.String(), "record": got.Detail + got.ClientID, "log": s.log.String()} {
+				if strings.Contains(text, s.secret) {
+					t.Errorf("the %s has the secret", place)
+				}
+			}
+		})
+	}
+}
+
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
 	for _, path := range paths {

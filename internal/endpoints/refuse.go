@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-1972b8eb/signet/internal/audit"
 	"github.com/seed-1972b8eb/signet/internal/oauth"
+	"github.com/seed-1972b8eb/signet/internal/telemetry"
 	"github.com/seed-1972b8eb/signet/internal/web"
 )
 
@@ -79,7 +80,7 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, t route, err err
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
 	}
-	body, _ := json.Marshal(refusal{e.Code, e.Description}) // two strings
+	body, _ := json.Marshal(refusal{e.Code, telemetry.Redact(e.Description)}) // two strings
 	w.WriteHeader(e.Status)
 	_, _ = w.Write(body) // a caller that has gone away is nobody to tell
 }
@@ -106,9 +107,10 @@ func (s *server) note(r *http.Request, x *web.Exchange, t route, e *oauth.Error,
 		source = x.ClientIP.String()
 	}
 	if !t.public {
+		// What is in the wrong parameter, a secret as client_id or scope, is not remembered.
 		s.Refusals.Record(audit.Refusal{
-			RequestID: x.RequestID, Time: time.Now(), Endpoint: t.endpoint, ClientID: e.ClientID, Source: source,
-			Code: e.Code, Reason: string(e.Reason), Detail: e.Description,
+			RequestID: x.RequestID, Time: time.Now(), Endpoint: t.endpoint, ClientID: telemetry.Redact(e.ClientID), Source: source,
+			Code: e.Code, Reason: string(e.Reason), Detail: telemetry.Redact(e.Description),
 		})
 	}
 	s.Log.LogAttrs(r.Context(), level, "request refused",

@@ -79,7 +79,7 @@ func setupRated(t testing.TB, rate *limits.Rate, change func(*endpoints.Config))
 	log := telemetry.NewLogger(telemetry.FormatJSON, slog.LevelDebug, s.log)
 	server, err := oauth.New(oauth.Config{
 		Issuer: issuer, Registry: s.store, Tokens: tokens.NewIssuer(issuer, s.ring), Algorithms: s.ring.Algorithms, Pepper: pepper,
-		Revocations: s.store, Assertions: s.store, Usage: s.store, Throttle: limits.NewFailures(limits.Config{}),
+		Revocations: s.store, Assertions: s.store, Usage: s.store, Throttle: limits.NewFailures(limits.Config{PerSecond: 0.001}),
 		Rate: rate, Log: log,
 	})
 	if err != nil {

@@ -45,6 +45,7 @@ func (s *Server) authenticate(ctx context.Context, req *Request, form url.Values
 		return nil, err
 	}
 	// 2. Is the proof right?
+	began := time.Now()
 	var c *caller
 	var a assertion
 	if p.method == clients.PrivateKeyJWT {
@@ -53,6 +54,7 @@ func (s *Server) authenticate(ctx context.Context, req *Request, form url.Values
 		c, err = s.bySecret(ctx, req.ClientIP, p)
 	}
 	if err != nil {
+		pace(ctx, began)
 		return nil, mapped(err, p.clientID)
 	}
 	// 3. May it ask from there?
@@ -66,6 +68,20 @@ func (s *Server) authenticate(ctx context.Context, req *Request, form url.Values
 		}
 	}
 	return c, nil
+}
+
+// denialStep is the grain of time in which failed authentications are answered.
+const denialStep = 10 * time.Millisecond
+
+// pace holds a denial back to the next step since began: the record of a known client takes longer to read than that no
+// client has this ID, and an answer must not tell which it was (ATTACKS F6, F10). Waiting costs no CPU.
+func pace(ctx context.Context, began time.Time) {
+	wait := time.NewTimer(denialStep - time.Since(began)%denialStep)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+	}
 }
 
 // readProof finds the one proof of the request.
@@ -102,7 +118,7 @@ func (s *Server) readBasic(header, bodyID string) (presented, error) {
 	case form == basicForeign:
 		return presented{}, s.challenge(ReasonAuthScheme, "this endpoint takes client authentication; of Authorization schemes only Basic")
 	case form == basicMalformed:
-		return presented{}, s.challenge(ReasonBasicMalformed, "the Authorization header is malformed: want Basic base64(client_id:client_secret)")
+		return presented{}, s.challenge(ReasonBasicMalformed, "the Authorization header is malformed: want Basic, then base64 of client_id:client_secret")
 	case bodyID != "" && bodyID != sent.id:
 		return presented{}, mapped(badRequest(ReasonClientIDDiffers, "client_id differs from the Authorization header"), sent.id)
 	case sent.secret == "":

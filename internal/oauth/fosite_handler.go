@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 
 	"github.com/ory/fosite"
@@ -68,6 +69,10 @@ func (clientCredentials) PopulateTokenEndpointResponse(_ context.Context, reques
 	}, api.Alg, api.Typ)
 	if errors.Is(err, keys.ErrNoActiveKey) {
 		return unavailable(err) // an admin has to make one; until then no answer is right
+	}
+	if errors.Is(err, tokens.ErrTooLarge) { // scopes are what fills a token: all else is bounded when it is registered
+		return refuse(http.StatusBadRequest, CodeInvalidScope, ReasonScopeTooMuch,
+			"a token with these scopes would be larger than %d bytes; ask for fewer at a time", tokens.MaxSize)
 	}
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -127,6 +128,23 @@ func TestPolicyRefuses(t *testing.T) {
 				t.Errorf("client %q", a.err.ClientID)
 			}
 		})
+	}
+}
+
+// TestPolicyTooMuchScope has a client that is granted more than a token can hold: it is told so, and can ask for less.
+func TestPolicyTooMuchScope(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const id = "client_WideWideWideWide0000"
+	names := make([]string, 100)
+	for i := range names {
+		names[i] = fmt.Sprintf("%s%03d", strings.Repeat("s", 120), i)
+	}
+	b.add(&clients.Client{ID: id, Grants: []clients.Grant{{API: ordersAPI, Scopes: names}}})
+	a := b.send(t, request{basic: b.basic(id), form: ccForm()})
+	wantError(t, a, http.StatusBadRequest, "invalid_scope", oauth.ReasonScopeTooMuch)
+	if a = b.send(t, request{basic: b.basic(id), form: ccForm("scope", names[7])}); a.status != http.StatusOK {
+		t.Errorf("one of them: %d %s", a.status, a.body)
 	}
 }
 

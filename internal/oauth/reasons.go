@@ -55,6 +55,7 @@ const (
 const (
 	ReasonScopeMalformed  Reason = "scope_malformed"   // RFC 6749 §3.3
 	ReasonScopeNotGranted Reason = "scope_not_granted" // a scope that the client does not hold for the API
+	ReasonScopeTooMuch    Reason = "scope_too_much"    // the scopes do not fit into one token
 	ReasonTargetMalformed Reason = "target_malformed"  // resource is no absolute URI without fragment (RFC 8707 §2)
 	ReasonTargetSeveral   Reason = "target_several"    // more than one resource or audience
 	ReasonTargetNotGrant  Reason = "target_not_granted"

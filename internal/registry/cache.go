@@ -54,7 +54,9 @@ func New(cfg Config) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the client cache: %w", err)
 	}
-	return &Cache{cfg: cfg, clients: kept}, nil
+	c := &Cache{cfg: cfg, clients: kept}
+	c.apis.Store(&map[string]*apis.API{})
+	return c, nil
 }
 
 // Start reads the epoch and the APIs for the first time.
@@ -225,13 +227,19 @@ func (c *Cache) Reread(ctx context.Context, id string) (*clients.Client, error) 
 	return client, nil
 }
 
-// API returns an API from memory. apis.ErrNotFound, ErrUnavailable.
-func (c *Cache) API(_ context.Context, identifier string) (*apis.API, error) {
-	known := c.apis.Load()
-	if known == nil || c.Stale() > c.cfg.MaxStale {
+// API returns an API from memory. One that is not there may have been made on another replica a moment ago, so the epoch is
+// read once more before the answer is no. apis.ErrNotFound, ErrUnavailable.
+func (c *Cache) API(ctx context.Context, identifier string) (*apis.API, error) {
+	if c.Stale() > c.cfg.MaxStale {
 		return nil, fmt.Errorf("%w: epoch last read %s ago", ErrUnavailable, c.Stale().Round(time.Second))
 	}
-	if a, ok := (*known)[identifier]; ok {
+	if a, ok := (*c.apis.Load())[identifier]; ok {
+		return a, nil
+	}
+	if err := c.Refresh(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if a, ok := (*c.apis.Load())[identifier]; ok {
 		return a, nil
 	}
 	return nil, apis.ErrNotFound

@@ -155,6 +155,26 @@ func TestCacheReadsOnceAndDropsWhatChanged(t *testing.T) {
 	}
 }
 
+func TestCacheLooksAgainForAnAPIThatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	d := newDatabase()
+	c := started(t, d, nil)
+	if _, err := c.API(t.Context(), "urn:new"); !errors.Is(err, apis.ErrNotFound) {
+		t.Errorf("before it is made: %v", err)
+	}
+	d.note(registry.APIChanged, "urn:new")
+	if _, err := c.API(t.Context(), "urn:new"); err != nil {
+		t.Errorf("made elsewhere, before the poll: %v", err)
+	}
+	d.outage(true)
+	if _, err := c.API(t.Context(), "urn:new"); err != nil {
+		t.Errorf("known, in an outage: %v", err)
+	}
+	if _, err := c.API(t.Context(), "urn:other"); !errors.Is(err, registry.ErrUnavailable) {
+		t.Errorf("unknown, in an outage: %v, want ErrUnavailable", err)
+	}
+}
+
 func TestCacheDoesNotKeepARecordThatChangedWhileItWasRead(t *testing.T) {
 	t.Parallel()
 	d := newDatabase()

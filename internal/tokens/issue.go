@@ -35,7 +35,7 @@ type payload struct {
 
 // Issue signs an access token and returns it with its claims as signed: it sets Issuer, IssuedAt, ID and what is from the header,
 // and cuts times to whole seconds. The caller sets the rest. An error that wraps keys.ErrNoActiveKey means that nothing
-// signs with the algorithm now; any other is a claim that must not be signed.
+// signs with the algorithm now, ErrTooLarge that there are too many claims; any other is a claim that must not be signed.
 func (i *Issuer) Issue(now time.Time, c Claims, alg apis.Alg, typ apis.Typ) (string, Claims, error) {
 	c.Issuer = i.name
 	c.IssuedAt = now.UTC().Truncate(time.Second)
@@ -59,7 +59,7 @@ func (i *Issuer) Issue(now time.Time, c Claims, alg apis.Alg, typ apis.Typ) (str
 	}
 	token := base64.RawURLEncoding.AppendEncode(append(input, '.'), signature)
 	if len(token) > MaxSize {
-		return "", Claims{}, fmt.Errorf("issue access token: %d bytes, at most %d", len(token), MaxSize)
+		return "", Claims{}, fmt.Errorf("issue access token: %w: %d bytes, at most %d", ErrTooLarge, len(token), MaxSize)
 	}
 	return string(token), c, nil
 }
@@ -103,11 +103,8 @@ func signingInput(h header, c Claims) ([]byte, error) {
 		return nil, err
 	}
 	if len(c.Extra) > 0 {
-		extra, err := json.Marshal(c.Extra)
+		extra, err := marshalStatic(c.Extra)
 		if err != nil {
-			return nil, fmt.Errorf("static claims: %w", err)
-		}
-		if err := checkUnique(extra); err != nil {
 			return nil, fmt.Errorf("static claims: %w", err)
 		}
 		// Two JSON objects made one: names cannot repeat, because all of payload's are reserved.
@@ -121,9 +118,32 @@ func signingInput(h header, c Claims) ([]byte, error) {
 	return b64.AppendEncode(input, body), nil
 }
 
-// newID returns a jti of 128 random bits (RFC 7519 §4.1.7).
+// CheckStatic says whether static claims can be signed as far as their values are concerned: they are JSON that Parse would
+// read back. Names are for IsReserved.
+func CheckStatic(claims map[string]any) error {
+	if len(claims) == 0 {
+		return nil
+	}
+	_, err := marshalStatic(claims)
+	return err
+}
+
+func marshalStatic(claims map[string]any) ([]byte, error) {
+	text, err := json.Marshal(claims)
+	if err != nil {
+		return nil, err
+	}
+	return text, checkUnique(text)
+}
+
+// newID returns a jti of nearly 128 random bits (RFC 7519 §4.1.7). It never begins with "-": on a command line that would be a
+// flag.
 func newID() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand documents it)
-	return base64.RawURLEncoding.EncodeToString(b[:])
+	for {
+		_, _ = rand.Read(b[:]) // never fails (crypto/rand documents it)
+		if id := base64.RawURLEncoding.EncodeToString(b[:]); id[0] != '-' {
+			return id
+		}
+	}
 }

@@ -183,11 +183,43 @@ func TestIssueRefuses(t *testing.T) {
 			t.Errorf("%s: a token was issued", name)
 		}
 	}
+	wide := someClaims(now)
+	wide.Scope = strings.Repeat("s", tokens.MaxSize)
+	if _, _, err := issuer.Issue(now, wide, apis.EdDSA, apis.TypAccessToken); !errors.Is(err, tokens.ErrTooLarge) {
+		t.Errorf("Issue with too much scope = %v, want ErrTooLarge", err)
+	}
 	if _, _, err := issuer.Issue(now, someClaims(now), apis.EdDSA, "id+jwt"); err == nil {
 		t.Error("a token of another type was issued")
 	}
 	if _, _, err := issuer.Issue(now, someClaims(now), apis.RS256, apis.TypAccessToken); !errors.Is(err, keys.ErrNoActiveKey) {
 		t.Errorf("Issue without a key = %v, want ErrNoActiveKey", err)
+	}
+}
+
+// What is registered as a static claim can be signed, so the check at registration must not be laxer than Issue.
+func TestCheckStatic(t *testing.T) {
+	t.Parallel()
+	nested := func(n int) any { return json.RawMessage(strings.Repeat("[", n) + strings.Repeat("]", n)) }
+	for name, test := range map[string]struct {
+		claims map[string]any
+		ok     bool
+	}{
+		"none":              {nil, true},
+		"plain":             {map[string]any{"tenant": "x", "roles": []string{"a"}, "n": 1.5}, true},
+		"31 deep":           {map[string]any{"x": nested(31)}, true},
+		"32 deep":           {map[string]any{"x": nested(32)}, false},
+		"duplicates inside": {map[string]any{"x": json.RawMessage(`{"a":1,"a":2}`)}, false},
+		"not JSON":          {map[string]any{"x": math.Inf(1)}, false},
+	} {
+		if err := tokens.CheckStatic(test.claims); (err == nil) != test.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		issuer, _ := newIssuer(t, apis.EdDSA)
+		c := someClaims(time.Now())
+		c.Extra = test.claims
+		if _, _, err := issuer.Issue(time.Now(), c, apis.EdDSA, apis.TypAccessToken); (err == nil) != test.ok {
+			t.Errorf("%s: Issue says %v", name, err)
+		}
 	}
 }
 
@@ -216,6 +248,19 @@ func TestIsReserved(t *testing.T) {
 	for _, name := range []string{"", "team", "subject", "tenant", "https://as.test/claim", "groups"} {
 		if tokens.IsReserved(name) {
 			t.Errorf("%s is reserved", name)
+		}
+	}
+}
+
+// TestIDIsNoFlag keeps `signet token revoke JTI` from reading a jti as a flag.
+func TestIDIsNoFlag(t *testing.T) {
+	t.Parallel()
+	i, _ := newIssuer(t, apis.EdDSA)
+	now := time.Now()
+	for range 1000 { // one in 64 began with "-"
+		_, c, err := i.Issue(now, someClaims(now), apis.EdDSA, apis.TypAccessToken)
+		if err != nil || c.ID[0] == '-' || len(c.ID) != 22 {
+			t.Fatalf("jti %q, %v", c.ID, err)
 		}
 	}
 }

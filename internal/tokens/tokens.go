@@ -16,6 +16,9 @@ var ErrInvalid = errors.New("invalid access token")
 // ErrUnknownKey is the kind of ErrInvalid that can mend itself: the token names a key that this process does not know.
 var ErrUnknownKey = errors.New("unknown key")
 
+// ErrTooLarge means that a token with these claims would be longer than MaxSize.
+var ErrTooLarge = errors.New("access token would be too large")
+
 // MaxSize is how long a token may be, in bytes, issued or read. Many a proxy takes 8 KiB for all headers together.
 const MaxSize = 8 << 10
 
