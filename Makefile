@@ -12,11 +12,15 @@ BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w'
 
 # The race detector needs gcc and makes tests several times slower: CI pays for that, or you with RACE=1.
 RACE ?= $(if $(filter-out 0 false,$(CI)),$(if $(shell command -v gcc),1))
+RACEFLAG := $(if $(filter-out 0,$(RACE)),-race)
+CGO := $(if $(RACEFLAG),1,0)
 # In CI no result may come from a cache.
 TESTFLAGS ?= $(if $(filter-out 0 false,$(CI)),-count=1 )-timeout=20m
 
 ARGS ?=
 BENCH ?= .
+# More packages have benchmarks of their own: BENCHED=./... runs them all, which takes long.
+BENCHED ?= ./internal/app ./internal/bench
 COUNT ?= 1
 FUZZTIME ?= 30s
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
@@ -38,7 +42,9 @@ run: build ## Build, then run a throw-away server with a demo client (ARGS='--li
 
 .PHONY: test
 test: ## Run all tests; with -race in CI or on RACE=1 (TESTFLAGS='-run Token')
-	CGO_ENABLED=$(if $(filter-out 0,$(RACE)),1,0) $(GO) test $(if $(filter-out 0,$(RACE)),-race )$(TESTFLAGS) ./...
+	@mkdir -p bin
+	CGO_ENABLED=$(CGO) $(GO) build $(RACEFLAG) -o bin/signet-test ./cmd/signet
+	SIGNET_TEST_BINARY=$(CURDIR)/bin/signet-test CGO_ENABLED=$(CGO) $(GO) test $(RACEFLAG) $(TESTFLAGS) ./...
 
 .PHONY: lint
 lint: ## Check style, bugs and import rules
@@ -73,10 +79,9 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 	echo "$$found fuzz targets, no failure"
 
 .PHONY: bench
-bench: ## Run the benchmarks (BENCH=TokenEndpoint COUNT=6; compare two runs with make benchstat)
-	@mkdir -p bin
+bench: build ## Measure the server; BENCH_TOKENS=1000000 BENCH_CLIENTS=1000000 for the figures of docs/performance.md
 	@if [ -f bin/bench.txt ]; then mv bin/bench.txt bin/bench.old.txt; fi
-	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 ./... | grep -v 'no test files' | tee bin/bench.txt
+	SIGNET_TEST_BINARY=$(CURDIR)/bin/signet CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 $(BENCHED) | tee bin/bench.txt
 
 .PHONY: benchstat
 benchstat: ## Compare the last two runs of make bench

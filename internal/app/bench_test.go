@@ -33,7 +33,7 @@ type server struct {
 // serve runs a server with everything on, background work included, in this process.
 func serve(b *testing.B) server {
 	b.Helper()
-	dir, err := os.MkdirTemp("", "signet-") // b.TempDir is too long for a Unix socket
+	dir, err := os.MkdirTemp("", "signet-") //nolint:usetesting // b.TempDir is too long for a Unix socket
 	if err != nil {
 		b.Fatal(err)
 	}

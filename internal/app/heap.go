@@ -49,5 +49,5 @@ func gcPercent(live uint64) int {
 	if live == 0 || live >= spareHeap {
 		return goPercent
 	}
-	return min(int(spareHeap*100/live), 4*goPercent)
+	return int(min(spareHeap*100/live, 4*goPercent))
 }

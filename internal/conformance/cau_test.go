@@ -229,7 +229,7 @@ func cauTiming(t *testing.T, s *suite) {
 	}
 	a, b := median("known"), median("unknown")
 	t.Logf("median of %d: known client %s, unknown client %s", tries, a, b)
-	if ratio := float64(a) / float64(b); ratio > 2 || ratio < 0.5 {
+	if ratio := float64(a) / float64(b); ratio > 1.3 || ratio < 1/1.3 {
 		t.Errorf("known client %s, unknown client %s: they can be told apart", a, b)
 	}
 }

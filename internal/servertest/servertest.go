@@ -17,18 +17,24 @@ import (
 	"time"
 )
 
-// build is made once per test binary: linking takes seconds.
-var build = sync.OnceValues(buildBinary)
+// built is the binary of this test process, made at most once: linking takes seconds.
+//
+//nolint:gochecknoglobals // shared by all tests of a process, and by TestMain at its end
+var built struct {
+	once sync.Once
+	binary
+	err error
+}
 
 // Binary returns the path of a signet binary built from this tree, with the race detector where the test itself has it.
 // SIGNET_TEST_BINARY names one that is already there.
 func Binary(t testing.TB) string {
 	t.Helper()
-	b, err := build()
-	if err != nil {
-		t.Fatalf("build signet: %v", err)
+	built.once.Do(func() { built.binary, built.err = buildBinary() })
+	if built.err != nil {
+		t.Fatalf("build signet: %v", built.err)
 	}
-	return b.path
+	return built.path
 }
 
 // binary is a signet binary, and the directory that was made for it; empty for one that was there already.
@@ -57,8 +63,8 @@ func buildBinary() (binary, error) {
 
 // CleanUp removes what Binary built, and nothing that it did not make. Call it at the end of TestMain.
 func CleanUp() {
-	if b, err := build(); err == nil && b.made != "" {
-		_ = os.RemoveAll(b.made)
+	if built.made != "" {
+		_ = os.RemoveAll(built.made)
 	}
 }
 
