@@ -256,7 +256,7 @@ func (c *Cache) Stale() time.Duration {
 	return max(now.Sub(*read), now.Round(0).Sub(read.Round(0)))
 }
 
-// Size returns how many clients are kept and how many may be.
-func (c *Cache) Size() (entries, capacity int) {
+// Size returns how many clients are kept, and how many may be.
+func (c *Cache) Size() (int, int) {
 	return c.clients.EstimatedSize(), c.cfg.MaxClients
 }

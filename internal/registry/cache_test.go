@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -107,7 +106,7 @@ func (d *database) readCount() int {
 
 func started(t *testing.T, d *database, keysChanged func(context.Context) error) *registry.Cache {
 	t.Helper()
-	c, err := registry.New(registry.Config{Source: d, KeysChanged: keysChanged, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	c, err := registry.New(registry.Config{Source: d, KeysChanged: keysChanged, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +307,7 @@ func TestCommittedDropsAtOnce(t *testing.T) {
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	d := newDatabase()
-	c, err := registry.New(registry.Config{Source: d, MaxClients: 100, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	c, err := registry.New(registry.Config{Source: d, MaxClients: 100, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

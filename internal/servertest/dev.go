@@ -76,7 +76,7 @@ func (p *Process) wait(what string, ready func() bool) {
 // ShortDir is a temporary directory with a path short enough for a Unix socket in it.
 func ShortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "signet-")
+	dir, err := os.MkdirTemp("", "signet-") //nolint:usetesting // t.TempDir has a longer path
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func buildBinary() (binary, error) {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	cmd := exec.Command("go", append(args, "github.com/seed-1972b8eb/signet/cmd/signet")...)
+	cmd := exec.Command("go", append(args, "github.com/seed-1972b8eb/signet/cmd/signet")...) //nolint:gosec // arguments of this package
 	cmd.Dir = Root()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return binary{}, fmt.Errorf("%w\n%s", err, out)
@@ -108,7 +108,7 @@ func (l *Log) String() string {
 func start(t testing.TB, out *Log, env []string, args ...string) *Process {
 	t.Helper()
 	p := &Process{t: t, stderr: &Log{}, done: make(chan struct{})}
-	p.cmd = exec.Command(Binary(t), args...)
+	p.cmd = exec.Command(Binary(t), args...) //nolint:gosec // the binary under test
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "NO_COLOR=1"}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -124,7 +124,7 @@ func start(t testing.TB, out *Log, env []string, args ...string) *Process {
 }
 
 func (p *Process) finish() {
-	p.Stop()
+	_ = p.Stop() // how a process ends is for the tests that ask
 	log := p.stderr.String()
 	for _, bad := range []string{"DATA RACE", "panic:", "fatal error:"} {
 		if strings.Contains(log, bad) {
@@ -167,16 +167,17 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Log is everything that the process wrote to its standard error.
 func (p *Process) Log() string { return p.stderr.String() }
 
-// Run runs one command of the binary to its end and returns what it printed; env is added to a minimal environment.
-func Run(t testing.TB, env []string, args ...string) (stdout, stderr string, err error) {
+// Run runs one command of the binary to its end and returns what it printed to stdout and to stderr; env is added to a minimal
+// environment.
+func Run(t testing.TB, env []string, args ...string) (string, string, error) {
 	t.Helper()
 	binary := Binary(t) // may take longer than the command
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd := exec.CommandContext(ctx, binary, args...) //nolint:gosec // the binary under test
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "NO_COLOR=1"}, env...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
-	err = cmd.Run()
+	err := cmd.Run()
 	return out.String(), errOut.String(), err
 }

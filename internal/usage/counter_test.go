@@ -3,8 +3,8 @@ package usage_test
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
+	"maps"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -33,12 +33,8 @@ func (l *ledger) AddUsage(_ context.Context, b usage.Batch) error {
 	for k, n := range b.Tokens {
 		l.tokens[k] += n
 	}
-	for id, at := range b.Clients {
-		l.clients[id] = at
-	}
-	for id, at := range b.Secrets {
-		l.secrets[id] = at
-	}
+	maps.Copy(l.clients, b.Clients)
+	maps.Copy(l.secrets, b.Secrets)
 	return nil
 }
 
@@ -50,7 +46,7 @@ func TestCounterFlushesOnceIn10SecondsAndAtTheEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger()
-		c := usage.NewCounter(l, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		c := usage.NewCounter(l, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		go c.Run(ctx)
 		at := time.Now()
@@ -85,7 +81,7 @@ func TestCounterLosesNothingWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	l := newLedger()
 	l.closed = true
-	c := usage.NewCounter(l, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	c := usage.NewCounter(l, slog.New(slog.DiscardHandler))
 	early, late := time.Unix(1_800_000_000, 0), time.Unix(1_800_000_005, 0)
 	c.Count(usage.Use{ClientID: "client_a", API: "urn:api", At: early})
 	if err := c.Flush(t.Context()); err == nil {
@@ -113,7 +109,7 @@ func TestCounterLosesNothingWhileTheDatabaseIsAway(t *testing.T) {
 func TestCounterCountsByDay(t *testing.T) {
 	t.Parallel()
 	l := newLedger()
-	c := usage.NewCounter(l, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	c := usage.NewCounter(l, slog.New(slog.DiscardHandler))
 	midnight := time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC)
 	for _, at := range []time.Time{
 		midnight.Add(-time.Second), midnight, midnight.In(time.FixedZone("west", -8*3600)), midnight.Add(-time.Nanosecond), midnight.Add(24*time.Hour - 1),

@@ -32,9 +32,9 @@ func CacheDir() (string, error) {
 	return dir, nil
 }
 
-// Once returns CacheDir()/name, made by make on first use. Several processes may call it at once; make fills a
+// Once returns CacheDir()/name, made by fill on first use. Several processes may call it at once; fill gets a
 // scratch directory, which gets its name only when complete.
-func Once(name string, make func(dir string) error) (string, error) {
+func Once(name string, fill func(dir string) error) (string, error) {
 	unlock, err := lockCache("once.lock")
 	if err != nil {
 		return "", err
@@ -53,7 +53,7 @@ func Once(name string, make func(dir string) error) (string, error) {
 		return "", fmt.Errorf("make cache entry: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
-	if err := make(scratch); err != nil {
+	if err := fill(scratch); err != nil {
 		return "", fmt.Errorf("fill cache entry %s: %w", name, err)
 	}
 	if err := os.Rename(scratch, final); err != nil {
@@ -87,7 +87,7 @@ func flock(path string, how int) (int, error) {
 		if err == nil {
 			return fd, nil
 		}
-		if err != syscall.EINTR { //nolint:errorlint // a bare errno
+		if err != syscall.EINTR {
 			_ = syscall.Close(fd)
 			return -1, fmt.Errorf("lock %s: %w", path, err)
 		}

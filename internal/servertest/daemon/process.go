@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -126,12 +127,7 @@ func (p *Process) Kill() {
 		_ = syscall.Kill(child, syscall.SIGKILL)
 	}
 	waitUntil(time.Minute, func() bool {
-		for _, child := range tree {
-			if Running(child) {
-				return false
-			}
-		}
-		return p.Exited()
+		return !slices.ContainsFunc(tree, Running) && p.Exited()
 	})
 }
 

@@ -91,7 +91,7 @@ func (p Program) install(ctx context.Context) (string, error) {
 		{"-q", "update"},
 		{"-q", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends", p.Debian},
 	} {
-		cmd := exec.CommandContext(ctx, apt, args...)
+		cmd := exec.CommandContext(ctx, apt, args...) //nolint:gosec // Debian's own installer, with arguments of this package
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("apt-get %v: %w\n%s", args, err, out)

@@ -55,7 +55,7 @@ func TestMissingProgramIsInstalled(t *testing.T) {
 echo "$DEBIAN_FRONTEND $*" >>` + dir + `/calls
 case $* in *install*) printf '#!/bin/sh\n' >` + dir + `/no-such-server; /bin/chmod +x ` + dir + `/no-such-server ;; esac
 `
-	if err := os.WriteFile(filepath.Join(dir, "apt-get"), []byte(script), 0o755); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(dir, "apt-get"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	out, err := needy(t, dir, "some-package", "true")
@@ -84,10 +84,10 @@ func TestNewestVersionWins(t *testing.T) {
 	dir := t.TempDir()
 	for _, version := range []string{"9.6", "15", "10"} {
 		bin := filepath.Join(dir, version, "bin")
-		if err := os.MkdirAll(bin, 0o755); err != nil { //nolint:gosec // as in /usr/lib
+		if err := os.MkdirAll(bin, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(bin, "server"), nil, 0o755); err != nil { //nolint:gosec // a program
+		if err := os.WriteFile(filepath.Join(bin, "server"), nil, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -91,7 +91,7 @@ func (s Shared) joinAlone() (*Member, error) {
 // running returns the URL of the server that the state file names, or "" if there is none alive. A dead one is
 // left to its guard.
 func (s Shared) running(statePath string) (string, error) {
-	content, err := os.ReadFile(statePath) //nolint:gosec // made by this package
+	content, err := os.ReadFile(statePath)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -99,8 +99,8 @@ func (s Shared) running(statePath string) (string, error) {
 		return "", fmt.Errorf("read state of shared server: %w", err)
 	}
 	_, url, _ := strings.Cut(strings.TrimSpace(string(content)), "\n")
-	if url == "" || s.Alive(url) != nil {
-		return "", nil
+	if url != "" && s.Alive(url) == nil {
+		return url, nil
 	}
-	return url, nil
+	return "", nil
 }

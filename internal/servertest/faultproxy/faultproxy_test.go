@@ -81,7 +81,11 @@ func TestForwardsAndHalfCloses(t *testing.T) {
 	proxy := faultproxy.New(t, echo(t))
 	conn := dial(t, proxy.Addr())
 	mustAnswer(t, conn)
-	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		t.Fatalf("dialled a %T", conn)
+	}
+	if err := tcp.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
 	if rest, err := io.ReadAll(conn); err != nil || string(rest) != "bye\n" {

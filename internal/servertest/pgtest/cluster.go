@@ -37,12 +37,12 @@ func users() []string { return []string{"postgres"} }
 
 // openCluster finds the cached template for this PostgreSQL, or makes it.
 func openCluster(ctx context.Context, postgres string) (*cluster, error) {
-	out, err := exec.CommandContext(ctx, postgres, "--version").Output() //nolint:gosec // found by daemon
+	out, err := exec.CommandContext(ctx, postgres, "--version").Output()
 	if err != nil {
 		return nil, fmt.Errorf("ask PostgreSQL for its version: %w", err)
 	}
 	c := &cluster{postgres: postgres}
-	for _, word := range strings.Fields(string(out)) { // postgres (PostgreSQL) 15.4 (Debian …)
+	for word := range strings.FieldsSeq(string(out)) { // postgres (PostgreSQL) 15.4 (Debian …)
 		if word[0] >= '0' && word[0] <= '9' {
 			c.version = word
 			break
@@ -83,11 +83,11 @@ func (c *cluster) initialize(dir string) error {
 }
 
 func (c *cluster) initdb() string {
-	real, err := filepath.EvalSymlinks(c.postgres)
+	program, err := filepath.EvalSymlinks(c.postgres)
 	if err != nil {
-		real = c.postgres
+		program = c.postgres
 	}
-	return filepath.Join(filepath.Dir(real), "initdb")
+	return filepath.Join(filepath.Dir(program), "initdb")
 }
 
 // populate gives a home its data directory.

@@ -73,10 +73,10 @@ func scratch(t *testing.T) string {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	for _, name := range []string{"", "tmp"} {
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(path, 0o755); err != nil { //nolint:gosec // see above
+		if err := os.MkdirAll(path, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chmod(path, 0o755); err != nil { //nolint:gosec // see above
+		if err := os.Chmod(path, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

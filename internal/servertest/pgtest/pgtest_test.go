@@ -52,7 +52,7 @@ func TestOpenGivesEmptyDatabases(t *testing.T) {
 	}
 }
 
-func TestOpenDropsTheDatabase(t *testing.T) {
+func TestOpenDropsTheDatabase(t *testing.T) { //nolint:tparallel // its sub-test ends before it looks
 	t.Parallel()
 	var dropped string
 	t.Run("user", func(t *testing.T) { //nolint:paralleltest // the parent looks at what it leaves
@@ -120,7 +120,7 @@ func TestStopKillStart(t *testing.T) {
 }
 
 // A killed server must not leave the System V segment that it had.
-func TestKillThenCleanup(t *testing.T) {
+func TestKillThenCleanup(t *testing.T) { //nolint:tparallel // its sub-test ends before it looks
 	t.Parallel()
 	segments := func() string {
 		list, err := os.ReadFile("/proc/sysvipc/shm")

@@ -126,7 +126,7 @@ func TestPasswordIsNeeded(t *testing.T) {
 	}
 }
 
-func TestCleanupLeavesNothing(t *testing.T) {
+func TestCleanupLeavesNothing(t *testing.T) { //nolint:tparallel // its sub-test ends before it looks
 	t.Parallel()
 	var dir, addr string
 	t.Run("user", func(t *testing.T) { //nolint:paralleltest // the parent looks at what it leaves
