@@ -126,7 +126,7 @@ func backupHeader(ctx context.Context, cfg *config.Config, db *sqlstore.DB) (bac
 	}
 	return backup.Header{
 		Issuer: meta["issuer"], Schema: status.Version, CreatedAt: time.Now().UTC(), Program: version(),
-		MasterKey: backup.Fingerprints(master), Pepper: backup.Fingerprints(pepper),
+		MasterKey: master.Fingerprints(), Pepper: pepper.Fingerprints(),
 	}, nil
 }
 

@@ -119,6 +119,9 @@ func (a *App) openKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkPepper(ctx, a.db, pepper); err != nil {
+		return err
+	}
 	a.pepper = credential.NewPepper(pepper)
 	a.plan = Plan(a.cfg)
 	sealer := keys.NewSealer(a.cfg.Issuer, master)

@@ -16,6 +16,9 @@ import (
 // metaIssuer is the row that binds a database to its issuer.
 const metaIssuer = "issuer"
 
+// metaPepper and a version is the row with the fingerprint of that version of the pepper.
+const metaPepper = "pepper_"
+
 // ErrIssuer means that a database belongs to another issuer than the configured one.
 var ErrIssuer = errors.New("database belongs to another issuer")
 
@@ -66,6 +69,30 @@ func checkIssuer(ctx context.Context, db *sqlstore.DB, issuer string) error {
 	}
 	if stored := meta[metaIssuer]; stored != issuer {
 		return fmt.Errorf("%w: it was made for %q, configured is %q", ErrIssuer, stored, issuer)
+	}
+	return nil
+}
+
+// ErrPepper means that the pepper is not the one that a database's secrets were digested with.
+var ErrPepper = errors.New("pepper is not the one of this database")
+
+// checkPepper compares the pepper with what the database remembers of it, and lets it remember new versions. Under a foreign
+// pepper every secret would look wrong, and nothing else would.
+func checkPepper(ctx context.Context, db *sqlstore.DB, pepper rootkeys.Set) error {
+	meta, err := db.Meta(ctx)
+	if err != nil {
+		return fmt.Errorf("read what the database knows of the pepper: %w", err)
+	}
+	for version, fingerprint := range pepper.Fingerprints() {
+		switch known := meta[metaPepper+version]; known {
+		case fingerprint:
+		case "":
+			if err := db.SetMeta(ctx, metaPepper+version, fingerprint); err != nil {
+				return fmt.Errorf("note pepper version %s: %w", version, err)
+			}
+		default:
+			return fmt.Errorf("%w: version %s differs; put the pepper back that it was made with", ErrPepper, version)
+		}
 	}
 	return nil
 }

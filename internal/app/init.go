@@ -46,7 +46,7 @@ func Init(ctx context.Context, c *config.Config, log *slog.Logger, algs ...apis.
 		}
 		made = append(made, ref.File)
 	}
-	master, _, err := RootKeys(ctx, c)
+	master, pepper, err := RootKeys(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -60,13 +60,14 @@ func Init(ctx context.Context, c *config.Config, log *slog.Logger, algs ...apis.
 		}
 		made = append(made, c.Database.Path, c.Database.Path+"-wal", c.Database.Path+"-shm")
 	}
-	return fillDatabase(ctx, c, log, master, algs)
+	return fillDatabase(ctx, c, log, master, pepper, algs)
 }
 
 // CheckInitialised says what is missing or foreign in what Init has made: root keys that cannot be read, a database that is
 // not there, of another schema or of another issuer.
 func CheckInitialised(ctx context.Context, c *config.Config) (err error) {
-	if _, _, err := RootKeys(ctx, c); err != nil {
+	_, pepper, err := RootKeys(ctx, c)
+	if err != nil {
 		return err
 	}
 	db, err := OpenDatabase(ctx, c, nil, nil)
@@ -77,11 +78,14 @@ func CheckInitialised(ctx context.Context, c *config.Config) (err error) {
 	if err := db.CheckSchema(ctx); err != nil {
 		return err
 	}
-	return checkIssuer(ctx, db, c.Issuer)
+	if err := checkIssuer(ctx, db, c.Issuer); err != nil {
+		return err
+	}
+	return checkPepper(ctx, db, pepper)
 }
 
 // fillDatabase brings an empty database to the first state that a server starts from.
-func fillDatabase(ctx context.Context, c *config.Config, log *slog.Logger, master rootkeys.Set, algs []apis.Alg) (err error) {
+func fillDatabase(ctx context.Context, c *config.Config, log *slog.Logger, master, pepper rootkeys.Set, algs []apis.Alg) (err error) {
 	db, err := OpenDatabase(ctx, c, log, nil)
 	if err != nil {
 		return err
@@ -98,6 +102,9 @@ func fillDatabase(ctx context.Context, c *config.Config, log *slog.Logger, maste
 		return fmt.Errorf("%w: the database belongs to %s", ErrInitialised, meta[metaIssuer])
 	}
 	if err := db.SetMeta(ctx, metaIssuer, c.Issuer); err != nil {
+		return err
+	}
+	if err := checkPepper(ctx, db, pepper); err != nil {
 		return err
 	}
 	manager := keys.NewManager(keys.ManagerConfig{Store: db.Keys(), Sealer: keys.NewSealer(c.Issuer, master), Plan: Plan(c), Log: log})

@@ -8,12 +8,8 @@
 package backup
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/rootkeys"
@@ -64,25 +60,10 @@ type trailer struct {
 	SHA256 string `json:"sha256"`
 }
 
-// Fingerprints tells sets of root keys apart without giving anything of them away: a MAC under each key.
-func Fingerprints(set rootkeys.Set) map[string]string {
-	out := make(map[string]string)
-	for version := 1; version <= set.Current().Version; version++ {
-		key, loaded := set.Version(version)
-		if !loaded {
-			continue
-		}
-		mac := hmac.New(sha256.New, key.Bytes[:])
-		mac.Write([]byte("signet backup: fingerprint of a root key"))
-		out[strconv.Itoa(version)] = hex.EncodeToString(mac.Sum(nil)[:8])
-	}
-	return out
-}
-
 // CheckRootKeys refuses sets that lack a key of the backup, before anything is restored. Newer versions beside are fine.
 func (h *Header) CheckRootKeys(master, pepper rootkeys.Set) error {
 	for what, pair := range map[string][2]map[string]string{
-		"master key": {h.MasterKey, Fingerprints(master)}, "pepper": {h.Pepper, Fingerprints(pepper)},
+		"master key": {h.MasterKey, master.Fingerprints()}, "pepper": {h.Pepper, pepper.Fingerprints()},
 	} {
 		for version, want := range pair[0] {
 			if got, loaded := pair[1][version]; !loaded || got != want {

@@ -287,7 +287,7 @@ func TestIdentityFile(t *testing.T) {
 func TestRootKeysMustBeThoseOfTheBackup(t *testing.T) {
 	t.Parallel()
 	master, pepper := rootkeys.Generate(), rootkeys.Generate()
-	h := Header{MasterKey: Fingerprints(master), Pepper: Fingerprints(pepper)}
+	h := Header{MasterKey: master.Fingerprints(), Pepper: pepper.Fingerprints()}
 	if err := h.CheckRootKeys(master.Add(), pepper.Add()); err != nil {
 		t.Errorf("a newer version beside: %v", err)
 	}
@@ -300,7 +300,7 @@ func TestRootKeysMustBeThoseOfTheBackup(t *testing.T) {
 			t.Errorf("%s: %v, want ErrRootKeys", name, err)
 		}
 	}
-	newer := Header{MasterKey: Fingerprints(master.Add()), Pepper: Fingerprints(pepper)}
+	newer := Header{MasterKey: master.Add().Fingerprints(), Pepper: pepper.Fingerprints()}
 	if err := newer.CheckRootKeys(master, pepper); !errors.Is(err, ErrRootKeys) {
 		t.Errorf("a version missing: %v, want ErrRootKeys", err)
 	}
