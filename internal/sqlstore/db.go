@@ -49,9 +49,9 @@ var (
 
 // Times that bound each call. A server that is frozen or unreachable gives an error, never a hang.
 const (
-	readTimeout   = 2 * time.Second         // of one reading statement, and of waiting for a connection for it
-	answerTimeout = 1200 * time.Millisecond // of what /oauth2/revoke and /oauth2/introspect wait for: they answer within 1.5 s
-	changeTimeout = 5 * time.Second         // of one transaction, and statement_timeout of PostgreSQL
+	readTimeout   = 2 * time.Second // of one reading statement, and of waiting for a connection for it
+	answerTimeout = time.Second     // of what /oauth2/revoke and /oauth2/introspect wait for: they answer within 1.5 s
+	changeTimeout = 5 * time.Second // of one transaction, and statement_timeout of PostgreSQL
 	defaultConns  = 10
 	connLifetime  = 30 * time.Minute
 )
