@@ -132,7 +132,7 @@ func (r *clientRecord) client() (*clients.Client, error) {
 		c.JWKS = []byte(r.Row.JWKS)
 	}
 	if err := r.decode(c); err != nil {
-		return nil, fmt.Errorf("read client %s: %w: %w", r.Row.ID, ErrCorrupt, err)
+		return nil, fmt.Errorf("read client %s: %w", r.Row.ID, err)
 	}
 	return c, nil
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-1972b8eb/signet/internal/sqlstore"
 )
 
-// TestSourceClient reads what the cache reads: a client that does not exist is none, though another is read in its place.
+// TestSourceClient reads what the cache reads, and finds nobody by anything but the exact ID.
 func TestSourceClient(t *testing.T) {
 	onBoth(t, func(t *testing.T, config sqlstore.Config) {
 		db := migrated(t, config)
