@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/seed-1972b8eb/signet/internal/admin"
+	"github.com/seed-1972b8eb/signet/internal/web"
 	"github.com/seed-1972b8eb/signet/pkg/adminapi"
 )
 
@@ -232,6 +234,26 @@ func TestTokenEnds(t *testing.T) {
 				t.Errorf("after: active %v, reason %q, want %q", after.Active, after.Reason, way.want)
 			}
 		})
+	}
+}
+
+// TestTokenUnderAKeyOfAnotherReplica: a replica that has not read the key yet must not call a live token worthless, least of
+// all when it is to be revoked.
+func TestTokenUnderAKeyOfAnotherReplica(t *testing.T) {
+	t.Parallel()
+	s := setup(t).withAPI(t)
+	made := s.withClient(t, "nightly")
+	token, _ := s.token(t, made.ClientID, made.Generation)
+	replica := func() *adminapi.Client {
+		config := s.config
+		config.Tokens = s.behind()
+		return serveUnix(t, web.Handler(web.HandlerConfig{Log: config.Log, Panic: admin.Panicked}, admin.New(config)))
+	}
+	if report, err := replica().InspectToken(t.Context(), token); err != nil || !report.Active {
+		t.Errorf("inspect: %+v, %v", report, err)
+	}
+	if _, err := replica().RevokeToken(t.Context(), adminapi.RevokeToken{Token: token}); err != nil {
+		t.Errorf("revoke: %v", err)
 	}
 }
 

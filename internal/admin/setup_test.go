@@ -39,6 +39,7 @@ type server struct {
 	client   *adminapi.Client // over a real Unix socket
 	config   admin.Config
 	issuer   *tokens.Issuer
+	behind   func() *tokens.Issuer // the same on a replica that has not read the keys yet
 	refusals *audit.Refusals
 	log      *strings.Builder
 }
@@ -89,7 +90,8 @@ func setupWith(t *testing.T, change func(*admin.Config)) *server {
 	if err := ring.Reload(ctx); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{issuer: tokens.NewIssuer(issuer, ring), refusals: audit.NewRefusals(10), log: &strings.Builder{}}
+	behind := func() *tokens.Issuer { return tokens.NewIssuer(issuer, keys.NewRing(db.Keys(), sealer, plan)) }
+	s := &server{issuer: tokens.NewIssuer(issuer, ring), behind: behind, refusals: audit.NewRefusals(10), log: &strings.Builder{}}
 	s.config = admin.Config{
 		Issuer: issuer, Version: "v0", Database: "sqlite", JWKSURI: issuer + "/.well-known/jwks.json",
 		Clients: clients.NewRegistry(clients.RegistryConfig{Store: db.Clients(), APIs: db.APIs(), Pepper: credential.NewPepper(rootkeys.Generate())}),

@@ -31,7 +31,7 @@ func (a *api) inspectToken(ctx context.Context, in *struct{ Body adminapi.TokenT
 	text := strings.TrimSpace(in.Body.Token)
 	out := &reply[adminapi.TokenReport]{}
 	out.Body.Header, out.Body.Claims = unverified(text)
-	c, err := a.Tokens.Parse(text, time.Now())
+	c, err := a.Tokens.ParseFresh(ctx, text, time.Now())
 	if errors.Is(err, tokens.ErrInvalid) {
 		out.Body.Reason = a.whyInvalid(ctx, out.Body.Header["kid"], err)
 		return out, nil
@@ -130,7 +130,7 @@ func member(part string) map[string]any {
 
 func (a *api) revokeToken(ctx context.Context, in *struct{ Body adminapi.RevokeToken }) (*reply[adminapi.Revocation], error) {
 	now := time.Now().UTC()
-	r, err := a.revocation(in.Body, now)
+	r, err := a.revocation(ctx, in.Body, now)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +145,7 @@ func (a *api) revokeToken(ctx context.Context, in *struct{ Body adminapi.RevokeT
 
 // revocation is what a request asks to take back. Of a jti alone nobody knows the expiry, so the ceiling of all lifetimes
 // stands in for it.
-func (a *api) revocation(in adminapi.RevokeToken, now time.Time) (revocations.Revocation, error) {
+func (a *api) revocation(ctx context.Context, in adminapi.RevokeToken, now time.Time) (revocations.Revocation, error) {
 	if (in.Token == "") == (in.JTI == "") {
 		return revocations.Revocation{}, fmt.Errorf("%w: give either token or jti", errInvalid)
 	}
@@ -156,7 +156,7 @@ func (a *api) revocation(in adminapi.RevokeToken, now time.Time) (revocations.Re
 		}
 		return r, nil
 	}
-	c, err := a.Tokens.Parse(strings.TrimSpace(in.Token), now)
+	c, err := a.Tokens.ParseFresh(ctx, strings.TrimSpace(in.Token), now)
 	if errors.Is(err, tokens.ErrInvalid) {
 		return revocations.Revocation{}, fmt.Errorf("%w: this token counts for nothing anyway: %w", errInvalid, err)
 	}

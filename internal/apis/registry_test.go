@@ -42,6 +42,19 @@ func registry(t *testing.T) (*apis.Registry, audit.Trail, *[]apis.Alg) {
 	}), db.Trail(), &ensured
 }
 
+// TestUpdateOfNoAPIMakesNoKeys: a typo in the identifier must not leave signing keys of another algorithm behind.
+func TestUpdateOfNoAPIMakesNoKeys(t *testing.T) {
+	t.Parallel()
+	r, _, ensured := registry(t)
+	alg := apis.RS256
+	if _, err := r.Update(t.Context(), local, orders, apis.Change{Alg: &alg}); !errors.Is(err, apis.ErrNotFound) {
+		t.Errorf("Update = %v, want ErrNotFound", err)
+	}
+	if len(*ensured) != 0 {
+		t.Errorf("keys were made for %v", *ensured)
+	}
+}
+
 func TestCreateFillsTheDefaults(t *testing.T) {
 	t.Parallel()
 	r, trail, ensured := registry(t)

@@ -72,16 +72,6 @@ func (g Grant) DefaultScopes() []string {
 	return g.Scopes
 }
 
-// ParseGrant reads "https://api.example.com=read write".
-func ParseGrant(text string) (Grant, error) {
-	i := strings.LastIndex(text, "=") // an identifier may hold "=", a scope list is what follows the last one
-	if i <= 0 {
-		return Grant{}, invalid("grant %q is not an API and its scopes, such as 'https://api.example.com=read write'", text)
-	}
-	g := Grant{API: text[:i], Scopes: strings.Fields(text[i+1:])}
-	return g, g.normalise()
-}
-
 func (g *Grant) normalise() error {
 	if len(g.Scopes) == 0 {
 		return invalid("grant of %s names no scope", g.API)

@@ -200,7 +200,7 @@ func TestMisplacedSecret(t *testing.T) {
 				t.Fatalf("status %d, record %+v", w.Code, got)
 			}
 			for place, text := range map[string]string{"answer": w.Body.String(), "record": got.Detail + got.ClientID, "log": s.log.String()} {
-				if strings.Contains(text, s.secret) {
+				if strings.Contains(text, s.secret[:30]) { // some places shorten what they keep
 					t.Errorf("the %s has the secret", place)
 				}
 			}
@@ -248,7 +248,7 @@ func TestPanic(t *testing.T) {
 	if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), `"server_error"`) || id == "" {
 		t.Errorf("status %d: %s", w.Code, w.Body)
 	}
-	if strings.Contains(w.Body.String(), "internals") || strings.Contains(w.Body.String(), "goroutine") {
+	if body := w.Body.String(); strings.Contains(body, "internals") || strings.Contains(body, "goroutine") || strings.Contains(body, "panic") {
 		t.Errorf("the answer tells about the panic: %s", w.Body)
 	}
 	line := s.log.line(t, "panic", id)

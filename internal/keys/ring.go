@@ -49,13 +49,19 @@ func (e *UnusableError) Active() bool {
 	return slices.ContainsFunc(e.Keys, func(k Unusable) bool { return k.State == Active })
 }
 
+// Names tells whether this key is among them.
+func (e *UnusableError) Names(kid string) bool {
+	return slices.ContainsFunc(e.Keys, func(k Unusable) bool { return k.KID == kid })
+}
+
 // Ring signs and verifies in memory, from a snapshot that Reload replaces. Safe for concurrent use; only Reload locks.
 type Ring struct {
 	store   Store
 	sealer  *Sealer
 	maxAge  time.Duration
 	reload  sync.Mutex // one at a time, so that an older read never replaces a newer one
-	began   time.Time  // when the read behind current was sent; guarded by reload
+	began   time.Time  // when the last read was sent; guarded by reload, like outcome
+	outcome error      // what the last read ended with
 	current atomic.Pointer[snapshot]
 }
 
@@ -89,18 +95,25 @@ func (r *Ring) Reload(ctx context.Context) error {
 	return r.reloadLocked(ctx)
 }
 
-// Refresh is Reload, unless one that began after asOf has ended meanwhile: callers that wait for each other share one read.
+// Refresh is Reload, unless one that began after asOf has ended meanwhile: callers that wait for each other share one read,
+// and its failure too. Were each to wait for a timeout of its own, one after the other, they would pile up in an outage. So
+// the read goes on when the caller that began it has gone.
 func (r *Ring) Refresh(ctx context.Context, asOf time.Time) error {
 	r.reload.Lock()
 	defer r.reload.Unlock()
 	if r.began.After(asOf) {
-		return nil
+		return r.outcome
 	}
-	return r.reloadLocked(ctx)
+	return r.reloadLocked(context.WithoutCancel(ctx))
 }
 
 func (r *Ring) reloadLocked(ctx context.Context) error {
-	began := time.Now()
+	r.began = time.Now()
+	r.outcome = r.read(ctx)
+	return r.outcome
+}
+
+func (r *Ring) read(ctx context.Context) error {
 	set, err := r.store.KeySet(ctx)
 	if err != nil {
 		return fmt.Errorf("reload signing keys: %w", err)
@@ -127,7 +140,6 @@ func (r *Ring) reloadLocked(ctx context.Context) error {
 		}
 	}
 	r.current.Store(newSnapshot(loaded, activated, r.maxAge))
-	r.began = began
 	if len(unusable) > 0 {
 		return fmt.Errorf("reload signing keys: %w", &UnusableError{Keys: unusable})
 	}

@@ -3,6 +3,7 @@ package oauth_test
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -25,7 +26,8 @@ type registry struct {
 	down    error                      // every call fails
 	reads   int                        // calls of Reread, and of Client for a client that is not there
 
-	rereadDown error // Reread fails
+	rereadDown error  // Reread fails
+	lost       string // Client fails for this one
 }
 
 func (r *registry) set(c *clients.Client) {
@@ -39,6 +41,9 @@ func (r *registry) Client(_ context.Context, id string) (*clients.Client, error)
 	defer r.mu.Unlock()
 	if r.down != nil {
 		return nil, r.down
+	}
+	if id != "" && id == r.lost {
+		return nil, errors.New("dial: refused")
 	}
 	if c, ok := r.clients[id]; ok {
 		return c, nil
@@ -101,6 +106,7 @@ type revoked struct {
 	list              []revocations.Revocation
 	events            []audit.Event
 	cutOffs           map[string]int64 // client ID -> generation
+	keys              map[string]bool  // kids that were revoked
 	down              error
 }
 
@@ -125,7 +131,7 @@ func (r *revoked) Check(_ context.Context, t revocations.Token) (bool, error) {
 			return true, nil
 		}
 	}
-	return t.Generation < r.cutOffs[t.ClientID], nil
+	return r.keys[t.KID] || t.Generation < r.cutOffs[t.ClientID], nil
 }
 
 type counter struct {

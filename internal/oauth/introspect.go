@@ -61,7 +61,8 @@ func (s *Server) Introspect(ctx context.Context, req *Request) (*Introspection, 
 	}
 	inactive := func(reason Reason) *Introspection { return &Introspection{Caller: c.client.ID, Reason: reason} }
 	// 2. Is it one of ours, and live by its own times? token_type_hint changes nothing: there is one kind (§2.1).
-	claims, err := s.cfg.Tokens.ParseFresh(ctx, text, time.Now())
+	now := time.Now()
+	claims, err := s.cfg.Tokens.ParseFresh(ctx, text, now)
 	if errors.Is(err, tokens.ErrInvalid) {
 		return inactive(ReasonTokenInvalid), nil
 	}
@@ -72,14 +73,18 @@ func (s *Server) Introspect(ctx context.Context, req *Request) (*Introspection, 
 	if !maySee(c.client, claims) {
 		return inactive(ReasonTokenUnseen), nil
 	}
-	// 4. Is its client one that there is? A deleted one has a cut-off; one that a restored backup does not know has none.
+	// 4. Is its client one that there is? A deleted one has a cut-off; one that a restored backup does not know has none, nor
+	// has one whose expiry was brought forward and has come.
 	if claims.ClientID != c.client.ID {
-		_, err := s.cfg.Registry.Client(ctx, claims.ClientID)
+		client, err := s.cfg.Registry.Client(ctx, claims.ClientID)
 		if errors.Is(err, clients.ErrNotFound) {
 			return inactive(ReasonTokenRevoked), nil
 		}
 		if err != nil {
 			return nil, mapped(unavailable(err), c.client.ID)
+		}
+		if client.Expired(now) {
+			return inactive(ReasonClientExpired), nil
 		}
 	}
 	// 5. Was it taken back? When that cannot be known, 503 and never a guess (DESIGN.md §7).

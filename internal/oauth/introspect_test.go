@@ -62,6 +62,20 @@ func TestIntrospectTokenOfUnknownClient(t *testing.T) {
 	}
 }
 
+// TestIntrospectTokenOfExpiredClient: no token outlives its client, also when the client's expiry was brought forward after
+// the token was issued.
+func TestIntrospectTokenOfExpiredClient(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	token := b.issue(t, basicID)
+	shortened := *b.registry.clients[basicID]
+	shortened.ExpiresAt = time.Now()
+	b.registry.set(&shortened)
+	if a := b.introspect(t, introspectID, token); a.body != inactive {
+		t.Errorf("after the client has expired: %s", a.body)
+	}
+}
+
 func TestIntrospectInactive(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

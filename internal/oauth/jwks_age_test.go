@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -91,6 +92,17 @@ func TestFetchesAtOnce(t *testing.T) {
 	}
 	if _, err := f.fetch(t.Context(), "https://client.test/jwks"); !errors.Is(err, errBusy) {
 		t.Errorf("got %v", err)
+	}
+	f.secure.Transport = &remote{kids: []string{"a"}}
+	ask := func() ([]crypto.PublicKey, error) {
+		return f.candidates(t.Context(), "client_1", "https://client.test/jwks", "a", clientjwks.ES256)
+	}
+	if _, err := ask(); !errors.Is(err, errFetch) {
+		t.Errorf("no slot: %v", err)
+	}
+	<-f.slots
+	if found, err := ask(); len(found) != 1 || err != nil {
+		t.Errorf("a slot is free: %d keys, %v; no fetch was made, so there is nothing to cool down from", len(found), err)
 	}
 }
 

@@ -142,6 +142,9 @@ func (f *fetcher) refresh(ctx context.Context, clientID, uri string) {
 	} else {
 		f.log.WarnContext(ctx, "client's jwks_uri cannot be used", slog.String("client_id", clientID), slog.String("error", err.Error()))
 	}
+	if errors.Is(err, errBusy) {
+		return // no fetch was made, for reasons that are not this client's: there is nothing to cool down from
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	makeRoom(f.known, clientID)

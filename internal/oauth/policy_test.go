@@ -241,7 +241,7 @@ func TestPolicyNetwork(t *testing.T) {
 	for _, path := range []string{tokenPath, introspectPath, revokePath} {
 		for from, allowed := range map[string]bool{
 			"198.51.100.7": true, "::ffff:198.51.100.7": true, "2001:db8::1": true,
-			"198.51.101.7": false, "::ffff:198.51.101.7": false, "2001:db9::1": false, "127.0.0.1": false,
+			"198.51.101.7": false, "::ffff:198.51.101.7": false, "2001:db9::1": false, "127.0.0.1": false, "nowhere": false,
 		} {
 			form := ccForm("token", "x")
 			a := b.send(t, request{path: path, basic: b.basic(c.ID), form: form, from: from})

@@ -160,7 +160,7 @@ type request struct {
 	headers http.Header
 	form    url.Values
 	body    string // instead of form
-	from    string // client address; 192.0.2.1 when empty
+	from    string // client address; 192.0.2.1 when empty, none at all when "nowhere"
 }
 
 const (
@@ -200,7 +200,11 @@ func (b *bundle) send(tb testing.TB, r request) answer {
 	maps.Copy(wire.Header, r.headers)
 	recorder := httptest.NewRecorder()
 	var out answer
-	out.err = b.serve(recorder, &oauth.Request{HTTP: wire, ClientIP: netip.MustParseAddr(r.from), RequestID: "req-1"})
+	var from netip.Addr
+	if r.from != "nowhere" {
+		from = netip.MustParseAddr(r.from)
+	}
+	out.err = b.serve(recorder, &oauth.Request{HTTP: wire, ClientIP: from, RequestID: "req-1"})
 	response := recorder.Result()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {

@@ -33,6 +33,8 @@ type Cache struct {
 	apis    atomic.Pointer[map[string]*apis.API]
 	read    atomic.Pointer[time.Time] // the moment before the last read of the epoch was sent
 
+	loading sync.Mutex // held over each read of APIs or keys and its use, so that an older read never replaces a newer one
+
 	mu        sync.Mutex // guards what follows, and every insert into clients
 	epoch     int64      // changes up to this one have been dropped
 	drops     int64      // rises whenever something is dropped; a record read before a drop is not inserted after it
@@ -154,7 +156,10 @@ func (c *Cache) apply(ctx context.Context, changes []Change, complete bool) erro
 	return nil
 }
 
+// reloadKeys returns when the change that it was called for is in use, whoever has loaded it.
 func (c *Cache) reloadKeys(ctx context.Context) error {
+	c.loading.Lock()
+	defer c.loading.Unlock()
 	c.mu.Lock()
 	stale := c.keysStale
 	c.keysStale = false
@@ -172,6 +177,8 @@ func (c *Cache) reloadKeys(ctx context.Context) error {
 }
 
 func (c *Cache) loadAPIs(ctx context.Context) error {
+	c.loading.Lock()
+	defer c.loading.Unlock()
 	list, err := c.cfg.Source.APIs(ctx)
 	if err != nil {
 		return fmt.Errorf("read APIs: %w", err)

@@ -26,6 +26,7 @@ type database struct {
 	down    bool
 	reads   int
 	during  func() // called inside a client read, after the record was read
+	listing func() // called inside a read of the APIs, after they were read
 }
 
 func newDatabase() *database {
@@ -52,13 +53,19 @@ func (d *database) Client(_ context.Context, id string) (*clients.Client, error)
 
 func (d *database) APIs(context.Context) ([]*apis.API, error) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.down {
+		d.mu.Unlock()
 		return nil, errors.New("connection refused")
 	}
 	var list []*apis.API
 	for identifier := range d.apis {
 		list = append(list, &apis.API{Identifier: identifier})
+	}
+	listing := d.listing
+	d.listing = nil
+	d.mu.Unlock()
+	if listing != nil {
+		listing()
 	}
 	return list, nil
 }
@@ -301,6 +308,36 @@ func TestCommittedDropsAtOnce(t *testing.T) {
 	c.Committed(t.Context(), registry.Commit{Changes: []registry.Change{{Kind: registry.ClientChanged, ID: "client_a"}}})
 	if got := generation(t, c, "client_a"); got != 2 {
 		t.Errorf("generation %d right after the commit, want 2", got)
+	}
+}
+
+// TestCommittedDoesNotUndoAPoll is about a change of another replica that a poll sees while this process, after a change of
+// its own, still reads the APIs as they were before: the older list must not replace the newer one, whose epoch is the last.
+func TestCommittedDoesNotUndoAPoll(t *testing.T) {
+	t.Parallel()
+	d := newDatabase()
+	c := started(t, d, nil)
+	polled := make(chan struct{})
+	d.note(registry.APIChanged, "urn:own")
+	d.listing = func() {
+		d.note(registry.APIChanged, "urn:other")
+		go func() {
+			defer close(polled)
+			if err := c.Refresh(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}()
+		select {
+		case <-polled:
+		case <-time.After(50 * time.Millisecond): // the poll waits for this read
+		}
+	}
+	c.Committed(t.Context(), registry.Commit{Changes: []registry.Change{{Kind: registry.APIChanged, ID: "urn:own"}}})
+	<-polled
+	for _, identifier := range []string{"urn:own", "urn:other"} {
+		if _, err := c.API(t.Context(), identifier); err != nil {
+			t.Errorf("%s: %v", identifier, err)
+		}
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/seed-1972b8eb/signet/internal/sqlstore"
 )
 
-// TestDamagedClientHarmsNoOther: a look-up of an ID that nobody has reads another client's record, for the time it takes.
-// Should that one be damaged, unknown clients are unknown all the same; only the damaged one cannot be known.
+// TestDamagedClientHarmsNoOther: of a record that cannot be read nothing can be known, so it is neither absent nor anybody
+// else's trouble.
 func TestDamagedClientHarmsNoOther(t *testing.T) {
 	onBoth(t, func(t *testing.T, config sqlstore.Config) {
 		db := migrated(t, config)

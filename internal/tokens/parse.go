@@ -13,6 +13,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-1972b8eb/signet/internal/apis"
+	"github.com/seed-1972b8eb/signet/internal/keys"
 )
 
 // ClockSkew is how far the clocks of replicas may differ: a token may have been issued that far in the future.
@@ -70,10 +71,25 @@ func (i *Issuer) ParseFresh(ctx context.Context, text string, now time.Time) (Cl
 		return c, err
 	}
 	refreshed := i.ring.Refresh(ctx, began)
-	if c, err = i.Parse(text, now); errors.Is(err, ErrUnknownKey) && refreshed != nil {
+	if c, err = i.Parse(text, now); errors.Is(err, ErrUnknownKey) && conceals(refreshed, text) {
 		return Claims{}, fmt.Errorf("look for the key of a token: %w", refreshed)
 	}
 	return c, err
+}
+
+// conceals tells whether a Refresh that ended so leaves open what the key of a well-formed token is. Keys that cannot be
+// unsealed leave it open for their own tokens only: the ring knows the names of all others.
+func conceals(refreshed error, text string) bool {
+	unusable, ok := errors.AsType[*keys.UnusableError](refreshed)
+	if !ok {
+		return refreshed != nil
+	}
+	head, _, err := split(text)
+	if err != nil {
+		return false
+	}
+	h, err := parseHeader(head)
+	return err == nil && unusable.Names(h.KID)
 }
 
 func invalid(cause error) error { return fmt.Errorf("%w: %w", ErrInvalid, cause) }

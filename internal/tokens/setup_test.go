@@ -20,6 +20,7 @@ const (
 // deps is what stands behind an Issuer under test.
 type deps struct {
 	store   *keystest.Store
+	sealer  *keys.Sealer
 	ring    *keys.Ring
 	manager *keys.Manager
 }
@@ -31,6 +32,7 @@ func newIssuer(tb testing.TB, algs ...apis.Alg) (*tokens.Issuer, deps) {
 	plan.RSABits = 2048 // the least: made faster
 	d := deps{
 		store:   store,
+		sealer:  sealer,
 		ring:    keys.NewRing(store, sealer, plan),
 		manager: keys.NewManager(keys.ManagerConfig{Store: store, Sealer: sealer, Plan: plan}),
 	}

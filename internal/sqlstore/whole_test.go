@@ -1,0 +1,123 @@
+package sqlstore_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/seed-1972b8eb/signet/internal/audit"
+	"github.com/seed-1972b8eb/signet/internal/clients"
+	"github.com/seed-1972b8eb/signet/internal/keys"
+	"github.com/seed-1972b8eb/signet/internal/revocations"
+	"github.com/seed-1972b8eb/signet/internal/sqlstore"
+)
+
+// TestChangeIsWhole takes away, one at a time, what every change writes beside its own rows: the event, the note for the
+// caches and the cut-off. None is written later or not at all: the change does not happen, and nobody is told that it did.
+func TestChangeIsWhole(t *testing.T) {
+	onBoth(t, func(t *testing.T, config sqlstore.Config) {
+		hook := &commits{}
+		config.Committed = hook.add
+		db := migrated(t, config)
+		createOrders(t, db)
+		holder := client("client_1")
+		holder.Grants = []clients.Grant{{API: orders, Scopes: []string{"read"}}}
+		createClient(t, db, holder)
+		before, _, _ := epoch(t, db, 0)
+		hook.take()
+
+		both, all := []string{"audit_events", "registry_changes"}, []string{"audit_events", "registry_changes", "cut_offs"}
+		for name, test := range map[string]struct {
+			without []string
+			do      func(context.Context) error
+		}{
+			"create a client": {both, func(ctx context.Context) error {
+				return db.Clients().CreateClient(ctx, client("client_2"), event("client.create"))
+			}},
+			"cut a client off": {all, func(ctx context.Context) error {
+				_, err := db.Clients().UpdateClient(ctx, "client_1", func(c *clients.Client) (audit.Event, error) {
+					c.Generation++
+					return event("revocation.cut-off"), nil
+				})
+				return err
+			}},
+			"delete a client": {all, func(ctx context.Context) error {
+				return db.Clients().DeleteClient(ctx, "client_1", event("client.delete"))
+			}},
+			"delete an API": {all, func(ctx context.Context) error { return db.APIs().DeleteAPI(ctx, orders, event("api.delete")) }},
+			"compromise a key": {all, func(ctx context.Context) error {
+				return db.Keys().UpdateKeySet(ctx, func(s *keys.Set) (audit.Event, error) {
+					s.Keys = append(s.Keys, keys.Record{KID: "kid", Alg: "ES256", State: keys.Compromised, PublicJWK: []byte("{}"), CreatedAt: now()})
+					return event("key.revoke"), nil
+				})
+			}},
+			"revoke a token": {[]string{"audit_events"}, func(ctx context.Context) error {
+				return db.Revocations().Revoke(ctx, hour("j"), event("token.revoke"))
+			}},
+		} {
+			for _, table := range test.without {
+				rename(t, db, table, "elsewhere")
+				if err := test.do(t.Context()); err == nil {
+					t.Errorf("%s, without %s: acknowledged", name, table)
+				}
+				rename(t, db, "elsewhere", table)
+			}
+		}
+
+		if after, changes, _ := epoch(t, db, before); after != before || len(changes) != 0 {
+			t.Errorf("epoch went from %d to %d: %v", before, after, changes)
+		}
+		if told := hook.take(); len(told) != 0 {
+			t.Errorf("the hook was told %v", told)
+		}
+		list, err := db.Clients().Clients(t.Context(), clients.Filter{})
+		if err != nil || len(list) != 1 || list[0].Generation != 1 || len(list[0].Grants) != 1 {
+			t.Errorf("clients: %+v (%v)", list, err)
+		}
+		if set, err := db.Keys().KeySet(t.Context()); err != nil || len(set.Keys) != 0 {
+			t.Errorf("keys: %+v (%v)", set, err)
+		}
+		revoked, err := db.Revocations().Check(t.Context(), revocations.Token{JTI: "j", ClientID: "client_1", KID: "kid"})
+		if err != nil || revoked {
+			t.Errorf("revoked: %v (%v)", revoked, err)
+		}
+	})
+}
+
+func rename(t *testing.T, db *sqlstore.DB, from, to string) {
+	t.Helper()
+	if err := db.Exec(t.Context(), "ALTER TABLE "+from+" RENAME TO "+to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPostgresCommitsAreFlushed lets the database itself say what holds inside the transactions that make a promise, on a
+// connection whose own setting was changed behind the program's back, as a pooler between them may do.
+func TestPostgresCommitsAreFlushed(t *testing.T) {
+	t.Parallel()
+	config := fresh(t, "postgres")
+	config.MaxConns = 1
+	db := migrated(t, config)
+	createClient(t, db, client("client_1"))
+	for _, statement := range []string{
+		`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			INSERT INTO meta VALUES (TG_TABLE_NAME, current_setting('synchronous_commit')); RETURN NULL; END $$`,
+		"CREATE TRIGGER note AFTER UPDATE ON registry_epoch FOR EACH ROW EXECUTE FUNCTION note()",
+		"CREATE TRIGGER note AFTER INSERT ON revocations FOR EACH ROW EXECUTE FUNCTION note()",
+		"SET synchronous_commit = off",
+	} {
+		if err := db.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cut(t, db, revocations.ByClient, "client_1", 2)
+	if err := db.Revocations().Revoke(t.Context(), hour("j"), event("token.revoke")); err != nil {
+		t.Fatal(err)
+	}
+	meta, err := db.Meta(t.Context())
+	if err != nil || meta["registry_epoch"] != "on" || meta["revocations"] != "on" {
+		t.Errorf("synchronous_commit: %v (%v); want on", meta, err)
+	}
+	if now, err := db.ReadText(t.Context(), true, "SHOW synchronous_commit"); err != nil || now != "off" {
+		t.Errorf("of the connection: %s (%v); this test proves nothing", now, err)
+	}
+}
