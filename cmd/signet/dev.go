@@ -105,7 +105,7 @@ func runDev(ctx context.Context, env *cliEnv, o devOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.Close()) }()
+	defer func() { err = errors.Join(err, server.Close()) }() //nolint:contextcheck // ctx has ended by then
 	d, err := registerDemo(ctx, server, cfg)
 	if err != nil {
 		return err
@@ -176,7 +176,7 @@ func registerDemo(ctx context.Context, server *app.App, cfg *config.Config) (dem
 // print says that the server is ready: one line of JSON for programs, a page for people.
 func (d demo) print(w io.Writer, output string, temporary bool) {
 	if output == "json" {
-		_ = json.NewEncoder(w).Encode(d)
+		_ = json.NewEncoder(w).Encode(d) //nolint:gosec // the secret of a throw-away client, for whoever started it
 		return
 	}
 	kept := "kept for the next start"

@@ -22,8 +22,16 @@ func newExplainCmd(env *cliEnv) *cobra.Command {
 			return err
 		}
 		return record(env, *output, r, []table.Row{
-			{"request", r.RequestID}, {"time", when(r.Time)}, {"endpoint", r.Endpoint}, {"client (claimed)", dash(r.ClientID)},
-			{"source", dash(r.Source)}, {"answer", r.Code}, {"told", r.Detail}, {"reason", r.Reason}, {"meaning", r.Meaning}, {"remedy", r.Remedy},
+			{"request", r.RequestID},
+			{"time", when(r.Time)},
+			{"endpoint", r.Endpoint},
+			{"client (claimed)", dash(r.ClientID)},
+			{"source", dash(r.Source)},
+			{"answer", r.Code},
+			{"told", r.Detail},
+			{"reason", r.Reason},
+			{"meaning", r.Meaning},
+			{"remedy", r.Remedy},
 		})
 	}
 	return cmd

@@ -41,7 +41,7 @@ func runServe(ctx context.Context, env *cliEnv) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.Close()) }()
+	defer func() { err = errors.Join(err, server.Close()) }() //nolint:contextcheck // ctx has ended by then
 
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)

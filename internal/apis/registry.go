@@ -95,7 +95,7 @@ func (r *Registry) Update(ctx context.Context, by audit.Actor, identifier string
 	})
 }
 
-func set[T any](field *T, value *T, name string, detail map[string]any) {
+func set[T any](field, value *T, name string, detail map[string]any) {
 	if value != nil {
 		*field = *value
 		detail[name] = *value

@@ -79,7 +79,7 @@ func TestCreateFillsTheDefaults(t *testing.T) {
 	}
 }
 
-func TestCreateRefuses(t *testing.T) {
+func TestCreateRefuses(t *testing.T) { //nolint:tparallel // what is left is looked at after the last
 	t.Parallel()
 	r, trail, _ := registry(t)
 	if _, err := r.Create(t.Context(), local, apis.API{Identifier: orders, Name: "Orders"}); err != nil {

@@ -76,7 +76,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	a := &App{cfg: o.Config, log: o.Log, version: o.Version}
 	for _, step := range []func(context.Context) error{a.openData, a.openKeys, a.openRegistry, a.wire} {
 		if err := step(ctx); err != nil {
-			return nil, errors.Join(err, a.Close())
+			return nil, errors.Join(err, a.Close()) //nolint:contextcheck // gives back, also when ctx has ended
 		}
 	}
 	return a, nil
@@ -140,8 +140,7 @@ func (a *App) openKeys(ctx context.Context) error {
 // the rest of the registry, must go on.
 func (a *App) reloadKeys(ctx context.Context) error {
 	err := a.ring.Reload(ctx)
-	var unusable *keys.UnusableError
-	if errors.As(err, &unusable) {
+	if _, ok := errors.AsType[*keys.UnusableError](err); ok {
 		a.log.ErrorContext(ctx, "signing keys cannot be used", slog.String("error", err.Error()))
 		return nil
 	}

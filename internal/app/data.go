@@ -52,12 +52,14 @@ func database(ctx context.Context, c *config.Config) (sqlstore.Config, error) {
 }
 
 // RootKeys loads the master key and the pepper.
-func RootKeys(ctx context.Context, c *config.Config) (master, pepper rootkeys.Set, err error) {
-	if master, err = rootkeys.Load(ctx, rootkeys.Source(c.Keys.MasterKey)); err != nil {
-		return master, pepper, fmt.Errorf("load the master key: %w", err)
+func RootKeys(ctx context.Context, c *config.Config) (rootkeys.Set, rootkeys.Set, error) {
+	master, err := rootkeys.Load(ctx, rootkeys.Source(c.Keys.MasterKey))
+	if err != nil {
+		return rootkeys.Set{}, rootkeys.Set{}, fmt.Errorf("load the master key: %w", err)
 	}
-	if pepper, err = rootkeys.Load(ctx, rootkeys.Source(c.Keys.Pepper)); err != nil {
-		return master, pepper, fmt.Errorf("load the pepper: %w", err)
+	pepper, err := rootkeys.Load(ctx, rootkeys.Source(c.Keys.Pepper))
+	if err != nil {
+		return rootkeys.Set{}, rootkeys.Set{}, fmt.Errorf("load the pepper: %w", err)
 	}
 	return master, pepper, nil
 }

@@ -30,26 +30,30 @@ func ListenPublic(ctx context.Context, c *config.Config) (net.Listener, error) {
 }
 
 // listen opens the sockets of the configuration; public may be open already.
-func (a *App) listen(ctx context.Context, public net.Listener) (l listeners, err error) {
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, l.close())
-		}
-	}()
-	if l.public = public; l.public == nil {
-		if l.public, err = ListenPublic(ctx, a.cfg); err != nil {
-			return l, err
-		}
-	}
-	if a.cfg.Listen.Admin != "" {
-		if l.admin, err = web.Listen(ctx, "tcp", a.cfg.Listen.Admin, adminConns); err != nil {
-			return l, fmt.Errorf("open the admin listener: %w", err)
-		}
-	}
-	if l.local, err = listenLocal(ctx, a.cfg.Listen.AdminSocket); err != nil {
-		return l, fmt.Errorf("open the admin socket: %w", err)
+func (a *App) listen(ctx context.Context, public net.Listener) (listeners, error) {
+	l := listeners{public: public}
+	if err := l.open(ctx, a.cfg); err != nil {
+		return listeners{}, errors.Join(err, l.close())
 	}
 	return l, nil
+}
+
+func (l *listeners) open(ctx context.Context, c *config.Config) error {
+	var err error
+	if l.public == nil {
+		if l.public, err = ListenPublic(ctx, c); err != nil {
+			return err
+		}
+	}
+	if c.Listen.Admin != "" {
+		if l.admin, err = web.Listen(ctx, "tcp", c.Listen.Admin, adminConns); err != nil {
+			return fmt.Errorf("open the admin listener: %w", err)
+		}
+	}
+	if l.local, err = listenLocal(ctx, c.Listen.AdminSocket); err != nil {
+		return fmt.Errorf("open the admin socket: %w", err)
+	}
+	return nil
 }
 
 // listenLocal opens the Unix socket, mode 0600. One that a crash left behind is replaced: the lock on the data directory

@@ -38,21 +38,34 @@ func (s site) replace(t *testing.T, name string) {
 // TestStartRefused spoils one thing of a site that would start.
 func TestStartRefused(t *testing.T) {
 	t.Parallel()
-	var unusable *keys.UnusableError
+	unusable := func(err error) bool {
+		_, ok := errors.AsType[*keys.UnusableError](err)
+		return ok
+	}
 	for name, test := range map[string]struct {
 		spoil func(t *testing.T, s site)
 		is    func(error) bool
 	}{
-		"another issuer": {func(_ *testing.T, s site) { s.flags["issuer"] = "http://127.0.0.2" },
-			func(err error) bool { return errors.Is(err, app.ErrIssuer) }},
-		"database of no issuer": {func(t *testing.T, s site) { s.sqlite(t, "DELETE FROM meta") },
-			func(err error) bool { return errors.Is(err, app.ErrIssuer) }},
-		"another master key": {func(t *testing.T, s site) { s.replace(t, "keys/master.key") },
-			func(err error) bool { return errors.As(err, &unusable) }},
-		"another pepper": {func(t *testing.T, s site) { s.replace(t, "keys/pepper.key") },
-			func(err error) bool { return errors.Is(err, app.ErrPepper) }},
-		"active key damaged": {func(t *testing.T, s site) { s.sqlite(t, "UPDATE signing_keys SET sealed = 'AAAA'") },
-			func(err error) bool { return errors.As(err, &unusable) }},
+		"another issuer": {
+			func(_ *testing.T, s site) { s.flags["issuer"] = "http://127.0.0.2" },
+			func(err error) bool { return errors.Is(err, app.ErrIssuer) },
+		},
+		"database of no issuer": {
+			func(t *testing.T, s site) { s.sqlite(t, "DELETE FROM meta") },
+			func(err error) bool { return errors.Is(err, app.ErrIssuer) },
+		},
+		"another master key": {
+			func(t *testing.T, s site) { s.replace(t, "keys/master.key") },
+			unusable,
+		},
+		"another pepper": {
+			func(t *testing.T, s site) { s.replace(t, "keys/pepper.key") },
+			func(err error) bool { return errors.Is(err, app.ErrPepper) },
+		},
+		"active key damaged": {
+			func(t *testing.T, s site) { s.sqlite(t, "UPDATE signing_keys SET sealed = 'AAAA'") },
+			unusable,
+		},
 		"newer schema": {func(t *testing.T, s site) {
 			s.sqlite(t, "INSERT INTO schema_version (version_id, is_applied) SELECT max(version_id) + 1, 1 FROM schema_version")
 		}, func(err error) bool { return errors.Is(err, sqlstore.ErrSchemaNewer) }},
@@ -61,8 +74,10 @@ func TestStartRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, func(err error) bool { return errors.Is(err, sqlstore.ErrMissing) }},
-		"no data directory": {func(_ *testing.T, s site) { s.flags["data_dir"] += "/gone" },
-			func(err error) bool { return err != nil && strings.Contains(err.Error(), "signet init") }},
+		"no data directory": {
+			func(_ *testing.T, s site) { s.flags["data_dir"] += "/gone" },
+			func(err error) bool { return err != nil && strings.Contains(err.Error(), "signet init") },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -130,7 +131,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// plain writes lines as NewWriter does, but whatever lines the test wants.
+// plain writes lines as NewWriter does, but whatever lines the test wants. SUM in one stands for the sum of those before it.
 func plain(t *testing.T, to age.Recipient, change func(lines []string) []string) []byte {
 	t.Helper()
 	var file bytes.Buffer
@@ -140,6 +141,7 @@ func plain(t *testing.T, to age.Recipient, change func(lines []string) []string)
 	}
 	lines := change([]string{`{"t":"a","v":{}}`, `{"t":"b","v":{}}`})
 	for _, line := range lines {
+		line = strings.ReplaceAll(line, "SUM", hex.EncodeToString(w.sum.Sum(nil)))
 		if _, err := io.WriteString(w.gzip, line+"\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -158,10 +160,17 @@ func plain(t *testing.T, to age.Recipient, change func(lines []string) []string)
 func TestWholeByTheTrailerAlone(t *testing.T) {
 	t.Parallel()
 	id := identity(t)
+	const whole = `{"rows":2,"sha256":"SUM"}`
+	if _, rows, err := read(plain(t, id.Recipient(), func(l []string) []string { return append(l, whole) }), id); err != nil || len(rows) != 2 {
+		t.Fatalf("%d rows, %v; want the two of a whole backup", len(rows), err)
+	}
 	for name, change := range map[string]func([]string) []string{
 		"no trailer":     func(l []string) []string { return l },
 		"false trailer":  func(l []string) []string { return append(l, `{"rows":2,"sha256":"00"}`) },
 		"empty trailer":  func(l []string) []string { return append(l, `{}`) },
+		"wrong number":   func(l []string) []string { return append(l, `{"rows":3,"sha256":"SUM"}`) },
+		"row after it":   func(l []string) []string { return append(l, whole, `{"t":"c","v":{}}`) },
+		"byte after it":  func(l []string) []string { return append(l, whole, ``) },
 		"unknown member": func(l []string) []string { return append(l, `{"t":"c","w":1}`) },
 		"no JSON":        func(l []string) []string { return append(l, `{"t":`) },
 	} {

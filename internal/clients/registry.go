@@ -148,37 +148,14 @@ type Change struct {
 func (r *Registry) Update(ctx context.Context, by audit.Actor, idOrName string, change Change) (*Client, error) {
 	return r.update(ctx, by, idOrName, "client.update", func(c *Client) (map[string]any, error) {
 		before := c.Clone()
-		detail := map[string]any{}
-		set(&c.Name, change.Name, "name", detail)
-		set(&c.Owner, change.Owner, "owner", detail)
-		set(&c.Labels, change.Labels, "labels", detail)
-		set(&c.JWKS, change.JWKS, "", detail)
-		set(&c.JWKSURI, change.JWKSURI, "jwks_uri", detail)
-		set(&c.Grants, change.Grants, "", detail)
-		set(&c.Introspects, change.Introspects, "introspects", detail)
-		set(&c.AllowCIDRs, change.AllowCIDRs, "", detail)
-		set(&c.TokenTTL, change.TokenTTL, "token_ttl", detail)
-		set(&c.Claims, change.Claims, "", detail)
-		set(&c.ExpiresAt, change.ExpiresAt, "expires_at", detail)
-		if change.JWKS != nil {
-			detail["jwks"] = "replaced"
-		}
-		if change.Grants != nil {
-			detail["grants"] = describe(c)["grants"]
-		}
-		if change.Claims != nil {
-			detail["claims"] = slices.Sorted(maps.Keys(c.Claims))
-		}
-		if change.AllowCIDRs != nil {
-			detail["allow_cidrs"] = fmt.Sprint(c.AllowCIDRs)
-		}
+		detail := change.apply(c)
 		if change.TokenTTL != nil {
-			if err := r.checkTTL(*change.TokenTTL); err != nil {
+			if err := r.checkTTL(c.TokenTTL); err != nil {
 				return nil, err
 			}
 		}
 		if change.ExpiresAt != nil {
-			if err := inFuture("client", *change.ExpiresAt, time.Now()); err != nil {
+			if err := inFuture("client", c.ExpiresAt, time.Now()); err != nil {
 				return nil, err
 			}
 		}
@@ -198,7 +175,36 @@ func (r *Registry) Update(ctx context.Context, by audit.Actor, idOrName string, 
 	})
 }
 
-func set[T any](field *T, value *T, name string, detail map[string]any) {
+// apply sets what the change sets, and returns what the audit trail says of it: no keys and no values of claims.
+func (change Change) apply(c *Client) map[string]any {
+	detail := map[string]any{}
+	set(&c.Name, change.Name, "name", detail)
+	set(&c.Owner, change.Owner, "owner", detail)
+	set(&c.Labels, change.Labels, "labels", detail)
+	set(&c.JWKS, change.JWKS, "", detail)
+	set(&c.JWKSURI, change.JWKSURI, "jwks_uri", detail)
+	set(&c.Grants, change.Grants, "", detail)
+	set(&c.Introspects, change.Introspects, "introspects", detail)
+	set(&c.AllowCIDRs, change.AllowCIDRs, "", detail)
+	set(&c.TokenTTL, change.TokenTTL, "token_ttl", detail)
+	set(&c.Claims, change.Claims, "", detail)
+	set(&c.ExpiresAt, change.ExpiresAt, "expires_at", detail)
+	if change.JWKS != nil {
+		detail["jwks"] = "replaced"
+	}
+	if change.Grants != nil {
+		detail["grants"] = describe(c)["grants"]
+	}
+	if change.Claims != nil {
+		detail["claims"] = slices.Sorted(maps.Keys(c.Claims))
+	}
+	if change.AllowCIDRs != nil {
+		detail["allow_cidrs"] = fmt.Sprint(c.AllowCIDRs)
+	}
+	return detail
+}
+
+func set[T any](field, value *T, name string, detail map[string]any) {
 	if value == nil {
 		return
 	}

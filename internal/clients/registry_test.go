@@ -121,7 +121,7 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-func TestCreateRefuses(t *testing.T) {
+func TestCreateRefuses(t *testing.T) { //nolint:tparallel // what is left is looked at after the last
 	t.Parallel()
 	f := setup(t)
 	f.create(t, "taken")
@@ -140,8 +140,10 @@ func TestCreateRefuses(t *testing.T) {
 		"wildcard scope":        {clients.New{Name: "a", Grants: grant(orders, "*")}, clients.ErrInvalid, "*"},
 		"grant without scopes":  {clients.New{Name: "a", Grants: grant(orders)}, clients.ErrInvalid, "no scope"},
 		"two grants of one API": {clients.New{Name: "a", Grants: append(grant(orders, "orders:read"), grant(orders, "orders:write")...)}, clients.ErrInvalid, "two grants"},
-		"default not granted": {clients.New{Name: "a", Grants: []clients.Grant{{API: orders, Scopes: []string{"orders:read"}, Defaults: []string{"orders:write"}}}},
-			clients.ErrInvalid, "default scope"},
+		"default not granted": {
+			clients.New{Name: "a", Grants: []clients.Grant{{API: orders, Scopes: []string{"orders:read"}, Defaults: []string{"orders:write"}}}},
+			clients.ErrInvalid, "default scope",
+		},
 		"introspects nothing known":  {clients.New{Name: "a", Introspects: []string{"urn:none"}}, clients.ErrInvalid, "urn:none"},
 		"introspects the admin API":  {clients.New{Name: "a", Introspects: []string{"urn:signet:admin"}}, clients.ErrInvalid, "introspected"},
 		"public client":              {clients.New{Name: "a", AuthMethod: "none"}, clients.ErrInvalid, "none"},

@@ -34,7 +34,8 @@ type Rotation struct {
 // CreateSecret adds a secret beside those that the client has. expires zero: never.
 func (r *Registry) CreateSecret(ctx context.Context, by audit.Actor, idOrName string, expires time.Time) (*Client, credential.Secret, error) {
 	var secret credential.Secret
-	c, err := r.update(ctx, by, idOrName, "secret.create", func(c *Client) (detail map[string]any, err error) {
+	c, err := r.update(ctx, by, idOrName, "secret.create", func(c *Client) (map[string]any, error) {
+		var err error
 		if secret, err = r.addSecret(c, expires, time.Now().UTC()); err != nil {
 			return nil, err
 		}

@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -217,12 +218,26 @@ func (o *outage) down(t *testing.T) {
 func (o *outage) away(t *testing.T) {
 	t.Helper()
 	eventually(t, "read PostgreSQL again", func() bool { return o.get(t, "/readyz").json["status"] == "ready" })
-	// What changed within a poll of the registry epoch is dropped from memory by it: let the clients be older than that.
-	time.Sleep(500 * time.Millisecond)
+	// What changed since the last poll of the registry epoch is dropped from memory by the next one: wait for that.
+	changed := time.Now()
+	eventually(t, "read the registry epoch", func() bool { return o.epochReadAfter(t, changed) })
 	o.token = o.issue(t, o.cached).text
 	o.requestToken(t, nil, o.keyed.assertion(t, o.Issuer)...)
 	o.postgres.Stop()
 	o.since = time.Now()
+}
+
+// epochReadAfter says whether the server has begun to read the registry epoch after a moment.
+func (s *server) epochReadAfter(t *testing.T, moment time.Time) bool {
+	t.Helper()
+	asked := time.Now()
+	_, rest, found := strings.Cut(s.metrics(t), "\nsignet_registry_staleness_seconds ")
+	text, _, _ := strings.Cut(rest, "\n")
+	stale, err := strconv.ParseFloat(text, 64)
+	if !found || err != nil {
+		t.Fatalf("staleness of the registry: %q, %v", text, err)
+	}
+	return asked.Add(-time.Duration(stale * float64(time.Second))).After(moment)
 }
 
 // eventually polls for 10 s at most.

@@ -25,7 +25,7 @@ func TestSecretNeverPrints(t *testing.T) {
 		list    []credential.Secret
 	}{s, s, &s, []credential.Secret{s}}
 	out := map[string]string{}
-	for _, verb := range strings.Fields("%v %+v %#v %s %q %x %X %d %t %c %U %e %p %T") {
+	for verb := range strings.FieldsSeq("%v %+v %#v %s %q %x %X %d %t %c %U %e %p %T") {
 		out[verb] = fmt.Sprintf(verb+" "+verb+" "+verb, s, &s, nested)
 	}
 	var log bytes.Buffer

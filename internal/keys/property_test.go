@@ -71,7 +71,7 @@ func (f fleet) every(do func(i int, r replica) error) error {
 }
 
 // step lets each replica do something of its own, all at once, and time pass after it.
-func (f fleet) step(rt *rapid.T, ctx context.Context) error {
+func (f fleet) step(ctx context.Context, rt *rapid.T) error {
 	actions := make([]string, len(f.replicas))
 	for i := range actions {
 		actions[i] = rapid.SampledFrom([]string{"tick", "tick", "tick", "rotate", "compromise", "idle"}).Draw(rt, "action")
@@ -111,7 +111,7 @@ func TestReplicasNeverBreakThePlan(t *testing.T) {
 				rt.Fatal(err)
 			}
 			for range rapid.IntRange(1, 25).Draw(rt, "steps") {
-				if err := f.step(rt, ctx); err != nil {
+				if err := f.step(ctx, rt); err != nil {
 					rt.Fatal(err)
 				}
 				if err := f.agree(ctx); err != nil {
@@ -177,7 +177,7 @@ func checkStep(before, after keys.Record, e audit.Event, plan keys.Plan, first b
 	if before.State == after.State {
 		return nil
 	}
-	switch before.State + ">" + after.State {
+	switch string(before.State + ">" + after.State) {
 	case ">pending", "active>retiring", "pending>compromised", "active>compromised", "retiring>compromised", "retired>compromised":
 		return nil
 	case ">active":

@@ -302,7 +302,7 @@ func TestSignerDoesNotPrintItsKey(t *testing.T) {
 	if !ok {
 		t.Fatalf("the key is a %T", s.Key)
 	}
-	for _, verb := range strings.Fields("%v %+v %#v %s %x %d") {
+	for verb := range strings.FieldsSeq("%v %+v %#v %s %x %d") {
 		text := fmt.Sprintf(verb, s)
 		if strings.Contains(text, fmt.Sprintf(verb, private.Seed())) || text != "[signer "+s.KID+"]" {
 			t.Errorf("%s prints %s", verb, text)

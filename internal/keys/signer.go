@@ -60,9 +60,9 @@ func fixedWidth(der []byte) ([]byte, error) {
 	return out, nil
 }
 
-// element splits the element of a tag off the front of DER. Only lengths of one byte are known here: no signature of P-256
+// element splits the element of a tag off the front of DER, and returns its content and what follows. Only lengths of one byte are known here: no signature of P-256
 // has a longer one.
-func element(tag byte, der []byte) (content, rest []byte, ok bool) {
+func element(tag byte, der []byte) ([]byte, []byte, bool) {
 	if len(der) < 2 || der[0] != tag || der[1] >= 0x80 || len(der)-2 < int(der[1]) {
 		return nil, nil, false
 	}

@@ -54,7 +54,8 @@ func TestSignatures(t *testing.T) {
 			return ecdsa.Verify(&ec.PublicKey, digest[:], new(big.Int).SetBytes(s[:32]), new(big.Int).SetBytes(s[32:]))
 		}},
 		"EdDSA": {keys.Signer{Alg: apis.EdDSA, Key: remote{ed}}, 64, func(s []byte) bool {
-			return ed25519.Verify(ed.Public().(ed25519.PublicKey), input, s)
+			public, ok := ed.Public().(ed25519.PublicKey)
+			return ok && ed25519.Verify(public, input, s)
 		}},
 		"RS256": {keys.Signer{Alg: apis.RS256, Key: remote{rs}}, 256, func(s []byte) bool {
 			return rsa.VerifyPKCS1v15(&rs.PublicKey, crypto.SHA256, digest[:], s) == nil

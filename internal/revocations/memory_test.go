@@ -80,6 +80,9 @@ func TestMemoryPromisesNothingThatFailed(t *testing.T) {
 	if err := m.Revoke(t.Context(), revocations.Revocation{JTI: "j"}, audit.Event{}); !errors.Is(err, source.err) {
 		t.Errorf("Revoke = %v, want the truth's error", err)
 	}
+	if revoked(t, m, revocations.Token{JTI: "j"}) {
+		t.Error("revoked here, until a restart takes it back")
+	}
 	if _, err := m.Sweep(t.Context(), 10); !errors.Is(err, source.err) {
 		t.Errorf("Sweep = %v, want the truth's error", err)
 	}

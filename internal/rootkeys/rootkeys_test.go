@@ -116,7 +116,7 @@ func TestNothingPrints(t *testing.T) {
 		set rootkeys.Set // fmt cannot call methods here
 	}{set, key, set}
 	var out bytes.Buffer
-	for _, verb := range strings.Fields("%v %+v %#v %s %q %x %X %d %t") {
+	for verb := range strings.FieldsSeq("%v %+v %#v %s %q %x %X %d %t") {
 		fmt.Fprintf(&out, verb+verb+verb+verb+verb, set, &set, key, &key, nested)
 	}
 	slog.New(slog.NewTextHandler(&out, nil)).Info("x", slog.Any("set", set), slog.Any("key", key), slog.Any("nested", nested))

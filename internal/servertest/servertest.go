@@ -53,7 +53,7 @@ func buildBinary() (binary, error) {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	cmd := exec.Command("go", append(args, "github.com/seed-1972b8eb/signet/cmd/signet")...) //nolint:gosec // arguments of this package
+	cmd := exec.Command("go", append(args, "github.com/seed-1972b8eb/signet/cmd/signet")...) //nolint:gosec,noctx // arguments of this package; bounded by the test binary
 	cmd.Dir = Root()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return binary{}, fmt.Errorf("%w\n%s", err, out)
@@ -108,7 +108,7 @@ func (l *Log) String() string {
 func start(t testing.TB, out *Log, env []string, args ...string) *Process {
 	t.Helper()
 	p := &Process{t: t, stderr: &Log{}, done: make(chan struct{})}
-	p.cmd = exec.Command(Binary(t), args...) //nolint:gosec // the binary under test
+	p.cmd = exec.Command(Binary(t), args...) //nolint:gosec,noctx // the binary under test; the clean-up ends it
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "NO_COLOR=1"}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -76,7 +76,7 @@ func (s clientStore) Clients(ctx context.Context, f clients.Filter) ([]*clients.
 		args = append(args, f.Name, f.Name+"\U0010FFFF")
 	}
 	for _, key := range slices.Sorted(maps.Keys(f.Labels)) {
-		where += " AND " + s.db.dialect.label
+		where += " AND " + s.db.dialect.label //nolint:modernize // a handful at most
 		args = append(args, key, f.Labels[key])
 		storables = storables && storable(key) && storable(f.Labels[key])
 	}

@@ -57,15 +57,26 @@ func TestCommit(t *testing.T) {
 				createClient(t, db, c)
 				return nil
 			}, []registry.Change{two}, nil},
-			{"cut a client off", func() error { cut(t, db, revocations.ByClient, "client_1", 5); return nil }, []registry.Change{one},
-				[]revocations.CutOff{{Kind: revocations.ByClient, ID: "client_1", Generation: 5}}},
-			{"compromise a key", func() error { cut(t, db, revocations.ByKey, "kid", 0); return nil },
+			{
+				"cut a client off", func() error { cut(t, db, revocations.ByClient, "client_1", 5); return nil },
+				[]registry.Change{one},
+				[]revocations.CutOff{{Kind: revocations.ByClient, ID: "client_1", Generation: 5}},
+			},
+			{
+				"compromise a key", func() error { cut(t, db, revocations.ByKey, "kid", 0); return nil },
 				[]registry.Change{{Kind: registry.KeysChanged}},
-				[]revocations.CutOff{{Kind: revocations.ByKey, ID: "kid", Generation: revocations.Everything}}},
-			{"delete the API", func() error { return db.APIs().DeleteAPI(ctx, orders, event("api.delete")) },
-				[]registry.Change{api, one, two}, []revocations.CutOff{{Kind: revocations.ByClient, ID: "client_1", Generation: 6}}},
-			{"delete a client", func() error { return db.Clients().DeleteClient(ctx, "client_1", event("client.delete")) },
-				[]registry.Change{one}, []revocations.CutOff{{Kind: revocations.ByClient, ID: "client_1", Generation: revocations.Everything}}},
+				[]revocations.CutOff{{Kind: revocations.ByKey, ID: "kid", Generation: revocations.Everything}},
+			},
+			{
+				"delete the API", func() error { return db.APIs().DeleteAPI(ctx, orders, event("api.delete")) },
+				[]registry.Change{api, one, two},
+				[]revocations.CutOff{{Kind: revocations.ByClient, ID: "client_1", Generation: 6}},
+			},
+			{
+				"delete a client", func() error { return db.Clients().DeleteClient(ctx, "client_1", event("client.delete")) },
+				[]registry.Change{one},
+				[]revocations.CutOff{{Kind: revocations.ByClient, ID: "client_1", Generation: revocations.Everything}},
+			},
 		}
 		for i, step := range steps {
 			if err := step.do(); err != nil {
@@ -189,7 +200,7 @@ func TestEpochIncomplete(t *testing.T) {
 		db := migrated(t, config)
 		createClient(t, db, client("client_1"))
 		for range 6 {
-			cut(t, db, revocations.ByClient, "client_1", int64(time.Now().UnixNano()))
+			cut(t, db, revocations.ByClient, "client_1", time.Now().UnixNano())
 		}
 		if _, _, complete := epoch(t, db, 8); complete {
 			t.Error("an epoch from the future, as after a restore, must empty the cache")

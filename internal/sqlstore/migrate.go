@@ -112,11 +112,11 @@ func (s Status) usable() error {
 
 // Migrate applies what is pending, and returns the versions before and after. Replicas may do it at once: on PostgreSQL a
 // session lock lets them in one after the other; on SQLite whoever comes second finds that there is nothing left to do.
-func (db *DB) Migrate(ctx context.Context) (from, to int64, err error) {
+func (db *DB) Migrate(ctx context.Context) (int64, int64, error) {
 	return db.migrateTo(ctx, int64(1)<<62)
 }
 
-func (db *DB) migrateTo(ctx context.Context, version int64) (from, to int64, err error) {
+func (db *DB) migrateTo(ctx context.Context, version int64) (int64, int64, error) {
 	before, err := db.Status(ctx)
 	if err != nil {
 		return 0, 0, err

@@ -21,7 +21,7 @@ const applicationID = 0x53676e74
 
 // createSQLite makes the file with its mark and nothing else.
 func createSQLite(ctx context.Context, path string) error {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the operator's path
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("create database: %w: %s", ErrExists, path)
 	}
@@ -44,7 +44,7 @@ func createSQLite(ctx context.Context, path string) error {
 
 // syncDirectory makes a new file's name durable.
 func syncDirectory(path string) error {
-	dir, err := os.Open(path) //nolint:gosec // the operator's path
+	dir, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("sync %s: %w", path, err)
 	}

@@ -56,7 +56,7 @@ func TestSQLiteFile(t *testing.T) {
 			if _, _, err := db.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			for _, id := range strings.Split("abcdefghij", "") {
+			for id := range strings.SplitSeq("abcdefghij", "") {
 				createClient(t, db, client("client_"+id))
 			}
 			if err := db.Close(); err != nil {

@@ -24,8 +24,8 @@ func (s source) Client(ctx context.Context, id string) (*clients.Client, error) 
 func (s source) APIs(ctx context.Context) ([]*apis.API, error) { return apiStore(s).APIs(ctx) }
 
 // Epoch reads the epoch and the changes after since in one statement, so that both belong to the same snapshot. When
-// nothing changed, it reads one row.
-func (s source) Epoch(ctx context.Context, since int64) (epoch int64, changes []registry.Change, complete bool, err error) {
+// nothing changed, it reads one row. The third value is false when changes after since are no longer kept.
+func (s source) Epoch(ctx context.Context, since int64) (int64, []registry.Change, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	rows, err := s.db.read.WithContext(ctx).Raw(`SELECT e.epoch, e.floor, c.kind, c.id
@@ -34,7 +34,8 @@ func (s source) Epoch(ctx context.Context, since int64) (epoch int64, changes []
 		return 0, nil, false, fmt.Errorf("read registry epoch: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
-	floor := int64(-1)
+	epoch, floor := int64(0), int64(-1)
+	var changes []registry.Change
 	for rows.Next() {
 		var kind, id sql.NullString
 		if err := rows.Scan(&epoch, &floor, &kind, &id); err != nil {

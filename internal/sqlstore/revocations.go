@@ -141,7 +141,8 @@ func (s revocationStore) Live(ctx context.Context) ([]revocations.Revocation, []
 	var cutOffs []revocations.CutOff
 	now, args := s.db.clock()
 	ended := append(args, revocations.Retention.Microseconds())
-	err := s.db.snapshot(ctx, func(tx *gorm.DB) (err error) {
+	err := s.db.snapshot(ctx, func(tx *gorm.DB) error {
+		var err error
 		revoked, err = readRows(tx.Raw(`SELECT jti, client_id, expires_at, revoked_at, reason FROM revocations
 			WHERE expires_at >= `+now+` - ?`, ended...), revocationRow.revocation)
 		if err != nil {

@@ -105,7 +105,7 @@ func TestUsageAtOnce(t *testing.T) {
 			}
 		})
 		group.Wait()
-		for _, line := range strings.Split(counts(t, db), ",") {
+		for line := range strings.SplitSeq(counts(t, db), ",") {
 			if !strings.HasSuffix(line, fmt.Sprint(" ", 1+replicas*rounds)) {
 				t.Errorf("count is %s, want %d", line, 1+replicas*rounds)
 			}

@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/audit"
 	"github.com/seed-1972b8eb/signet/internal/clients"
@@ -120,4 +121,22 @@ func TestPostgresCommitsAreFlushed(t *testing.T) {
 	if now, err := db.ReadText(t.Context(), true, "SHOW synchronous_commit"); err != nil || now != "off" {
 		t.Errorf("of the connection: %s (%v); this test proves nothing", now, err)
 	}
+}
+
+// TestCutOffsOnlyRise: a cut-off that is there, from a restore or from a later program, is never lowered by one of today.
+func TestCutOffsOnlyRise(t *testing.T) {
+	onBoth(t, func(t *testing.T, config sqlstore.Config) {
+		db := migrated(t, config)
+		createClient(t, db, client("client_1"))
+		end := now().Add(100 * time.Hour)
+		err := db.Exec(t.Context(), "INSERT INTO cut_offs (kind, id, generation, expires_at) VALUES ('client', 'client_1', 9, ?)", end.UnixMicro())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cut(t, db, revocations.ByClient, "client_1", 5)
+		cutOffs, err := db.Revocations().CutOffs(t.Context())
+		if err != nil || len(cutOffs) != 1 || cutOffs[0].Generation != 9 || !cutOffs[0].ExpiresAt.Equal(end) {
+			t.Errorf("cut-offs %+v (%v), want the one of generation 9 that ends at %v", cutOffs, err, end)
+		}
+	})
 }

@@ -17,9 +17,10 @@ import (
 	"github.com/seed-1972b8eb/signet/internal/tokens"
 )
 
-// decode returns header and claims of a token as plain JSON, read without this package.
-func decode(t *testing.T, token string) (header, claims map[string]any, signature []byte) {
+// decode returns header, claims and signature of a token, as plain JSON and bytes, read without this package.
+func decode(t *testing.T, token string) (map[string]any, map[string]any, []byte) {
 	t.Helper()
+	var header, claims map[string]any
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
 		t.Fatalf("%d segments", len(parts))

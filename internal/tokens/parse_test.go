@@ -253,7 +253,7 @@ func TestParseFloodAllocatesLittle(t *testing.T) {
 	for name, flood := range map[string]string{
 		"dots": strings.Repeat(".", 4<<20), "few dots": strings.Repeat("a", tokens.MaxSize-2) + "..", "dots within the size": strings.Repeat(".", tokens.MaxSize),
 	} {
-		result := testing.Benchmark(func(b *testing.B) {
+		result := testing.Benchmark(func(b *testing.B) { //nolint:thelper // a benchmark of its own
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := issuer.Parse(flood, duringLife()); err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -23,9 +24,12 @@ type ledger struct {
 	secrets map[string]time.Time
 }
 
-func (l *ledger) AddUsage(_ context.Context, b usage.Batch) error {
+func (l *ledger) AddUsage(ctx context.Context, b usage.Batch) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := ctx.Err(); err != nil { // as a database would
+		return err
+	}
 	if l.closed {
 		return errors.New("connection refused")
 	}
@@ -122,5 +126,28 @@ func TestCounterCountsByDay(t *testing.T) {
 	of := func(day string) int64 { return l.tokens[usage.Key{ClientID: "client_a", API: "urn:api", Day: day}] }
 	if of("2027-02-28") != 2 || of("2027-03-01") != 3 || len(l.tokens) != 2 {
 		t.Errorf("counted %v", l.tokens)
+	}
+}
+
+// While the database is away, memory does not grow without end; who is known goes on being counted.
+func TestCounterIsBounded(t *testing.T) {
+	t.Parallel()
+	const most, more = 200_000, 50
+	l := newLedger()
+	c := usage.NewCounter(l, slog.New(slog.DiscardHandler))
+	at := time.Unix(1_800_000_000, 0)
+	for i := range most + more {
+		c.Count(usage.Use{ClientID: "client_" + strconv.Itoa(i), SecretID: "cs_" + strconv.Itoa(i), API: "urn:api", At: at})
+	}
+	c.Count(usage.Use{ClientID: "client_0", SecretID: "cs_0", API: "urn:api", At: at.Add(time.Second)})
+	if err := c.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(l.tokens) != most || len(l.clients) != most || len(l.secrets) != most {
+		t.Errorf("%d counts, %d clients and %d secrets are kept, want %d of each", len(l.tokens), len(l.clients), len(l.secrets), most)
+	}
+	first := usage.Key{ClientID: "client_0", API: "urn:api", Day: at.UTC().Format(time.DateOnly)}
+	if l.tokens[first] != 2 || !l.clients["client_0"].Equal(at.Add(time.Second)) {
+		t.Errorf("the first client: %d tokens, last used %v", l.tokens[first], l.clients["client_0"])
 	}
 }

@@ -98,7 +98,7 @@ func equal(t *testing.T, want, got any) {
 }
 
 // grant creates a client that holds these scopes and may introspect nothing.
-func (f Fixture) grant(t *testing.T, id string, grants ...clients.Grant) *clients.Client {
+func (f Fixture) grant(t *testing.T, id string, grants ...clients.Grant) {
 	t.Helper()
 	c := &clients.Client{
 		ID: id, Name: id, AuthMethod: clients.SecretBasic, Grants: grants, Generation: 1, CreatedAt: moment(0), UpdatedAt: moment(0),
@@ -106,7 +106,6 @@ func (f Fixture) grant(t *testing.T, id string, grants ...clients.Grant) *client
 	if err := f.Clients.CreateClient(t.Context(), c, event("client.create")); err != nil {
 		t.Fatal(err)
 	}
-	return c
 }
 
 func testRoundTrip(t *testing.T, f Fixture) {
