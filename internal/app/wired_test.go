@@ -183,8 +183,7 @@ func TestReadiness(t *testing.T) {
 
 // TestRun serves on every listener and ends when it is told to: with the socket for its owner alone, in the place of one that
 // a crash has left, and with everything written that was counted.
-func TestRun(t *testing.T) {
-	t.Parallel()
+func TestRun(t *testing.T) { // not beside others: Run sets the umask, which is the whole process's, for a moment
 	s := made(t)
 	if err := os.WriteFile(s.path("admin.sock"), nil, 0o600); err != nil { // what a crash leaves is just as dead
 		t.Fatal(err)

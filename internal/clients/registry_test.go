@@ -156,6 +156,7 @@ func TestCreateRefuses(t *testing.T) { //nolint:tparallel // what is left is loo
 		"secret expiry in the past":  {clients.New{Name: "a", SecretExpiresAt: time.Now().Add(-time.Second)}, clients.ErrInvalid, "past"},
 		"claim that nobody can sign": {clients.New{Name: "a", Claims: map[string]any{"x": json.RawMessage(strings.Repeat("[", 40) + strings.Repeat("]", 40))}}, clients.ErrInvalid, "nested too deeply"},
 		"reserved claim":             {clients.New{Name: "a", Claims: map[string]any{"scope": "admin"}}, clients.ErrInvalid, "reserved"},
+		"claim beyond exact numbers": {clients.New{Name: "a", Claims: map[string]any{"tenant": float64(1 << 53)}}, clients.ErrInvalid, "text"},
 		"large claims":               {clients.New{Name: "a", Claims: map[string]any{"x": strings.Repeat("y", 3000)}}, clients.ErrInvalid, "bytes"},
 		"invalid network":            {clients.New{Name: "a", AllowCIDRs: []netip.Prefix{{}}}, clients.ErrInvalid, "CIDR"},
 	} {
@@ -233,6 +234,19 @@ func TestCancelledRotationRestoresWhatWas(t *testing.T) {
 	}
 	if len(out.Client.Secrets) != 1 || !out.Client.Secrets[0].ExpiresAt.IsZero() || !out.PreviousExpiresAt.IsZero() {
 		t.Errorf("secrets after the cancel: %+v", out.Client.Secrets)
+	}
+}
+
+func TestRotationTellsWhenThePreviousSecretReallyEnds(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	soon := time.Now().Add(time.Hour).UTC()
+	if _, _, err := f.Create(t.Context(), local, clients.New{Name: "a", SecretExpiresAt: soon}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := f.RotateSecret(t.Context(), local, "a", 24*time.Hour)
+	if err != nil || out.PreviousExpiresAt.Sub(soon).Abs() > time.Millisecond {
+		t.Errorf("the previous secret works until %s (%v), want its own expiry %s", out.PreviousExpiresAt, err, soon)
 	}
 }
 

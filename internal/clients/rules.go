@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -143,6 +144,9 @@ func (c *Client) validateClaims() error {
 		if tokens.IsReserved(name) {
 			return invalid("claim %q is reserved", name)
 		}
+		if !exact(c.Claims[name]) {
+			return invalid("claim %q has a number of 2^53 or more, which JSON readers round: write it as text", name)
+		}
 	}
 	text, err := json.Marshal(c.Claims)
 	if err != nil {
@@ -155,6 +159,23 @@ func (c *Client) validateClaims() error {
 		return invalid("static claims: %v", err)
 	}
 	return nil
+}
+
+// exact is false where a value holds a number that was, or will be, rounded on its way (RFC 8259 §6).
+func exact(value any) bool {
+	switch v := value.(type) {
+	case float64:
+		return math.Abs(v) < 1<<53
+	case []any:
+		return !slices.ContainsFunc(v, func(element any) bool { return !exact(element) })
+	case map[string]any:
+		for _, member := range v {
+			if !exact(member) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (c *Client) validateKeys(allow []netip.Prefix) error {

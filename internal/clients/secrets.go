@@ -28,7 +28,7 @@ type Rotation struct {
 	Client            *Client
 	Secret            credential.Secret // the new one; the zero Secret after a cancel
 	SecretID          string
-	PreviousExpiresAt time.Time // when the previous secrets stop working; after a cancel, what it is again (zero: never)
+	PreviousExpiresAt time.Time // when the last of the previous secrets stops working; after a cancel, what it is again (zero: never)
 }
 
 // CreateSecret adds a secret beside those that the client has. expires zero: never.
@@ -57,15 +57,19 @@ func (r *Registry) RotateSecret(ctx context.Context, by audit.Actor, idOrName st
 		if err != nil {
 			return nil, err
 		}
-		out = Rotation{Secret: secret, SecretID: secret.ID(), PreviousExpiresAt: now.Add(overlap)}
+		out = Rotation{Secret: secret, SecretID: secret.ID(), PreviousExpiresAt: now}
+		end := now.Add(overlap)
 		for i := range c.Secrets[:len(c.Secrets)-1] {
 			old := &c.Secrets[i]
 			if !old.Live(now) {
 				continue
 			}
 			old.ReplacedBy, old.OldExpiry = secret.ID(), old.ExpiresAt
-			if old.ExpiresAt.IsZero() || old.ExpiresAt.After(out.PreviousExpiresAt) {
-				old.ExpiresAt = out.PreviousExpiresAt
+			if old.ExpiresAt.IsZero() || old.ExpiresAt.After(end) {
+				old.ExpiresAt = end
+			}
+			if old.ExpiresAt.After(out.PreviousExpiresAt) {
+				out.PreviousExpiresAt = old.ExpiresAt
 			}
 		}
 		detail := map[string]any{"secret_id": secret.ID(), "overlap": overlap.String()}

@@ -160,7 +160,9 @@ func (c *Config) checkTokens(p *Problems) {
 func (c *Config) checkLimits(p *Problems) {
 	between(p, "limits.failures_burst", c.Limits.FailuresBurst, 1, 1_000_000)
 	between(p, "limits.failures_per_second", c.Limits.FailuresPerSecond, 0.001, 1_000_000)
-	between(p, "limits.client_per_second", c.Limits.ClientPerSecond, 0, 1_000_000)
+	if c.Limits.ClientPerSecond != 0 { // 0: no limit
+		between(p, "limits.client_per_second", c.Limits.ClientPerSecond, 0.001, 1_000_000)
+	}
 	between(p, "limits.client_burst", c.Limits.ClientBurst, 1, 1_000_000)
 	between(p, "limits.max_connections", c.Limits.MaxConnections, 1, 1_000_000)
 }

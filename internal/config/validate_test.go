@@ -94,6 +94,7 @@ func TestGuards(t *testing.T) {
 		{"no failure allowed", func(c *Config) { c.Limits.FailuresBurst = 0 }, "limits.failures_burst"},
 		{"failures never forgiven", func(c *Config) { c.Limits.FailuresPerSecond = 0 }, "limits.failures_per_second"},
 		{"negative client rate", func(c *Config) { c.Limits.ClientPerSecond = -1 }, "limits.client_per_second"},
+		{"client rate of nearly nothing", func(c *Config) { c.Limits.ClientPerSecond = 1e-12 }, "limits.client_per_second"},
 		{"no client burst", func(c *Config) { c.Limits.ClientBurst = 0 }, "limits.client_burst"},
 		{"no connection", func(c *Config) { c.Limits.MaxConnections = 0 }, "limits.max_connections"},
 		{"unknown level", func(c *Config) { c.Log.Level = "trace" }, "log.level: want one of debug"},

@@ -1,6 +1,7 @@
 package endpoints
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -9,7 +10,9 @@ import (
 
 // introspect is the introspection endpoint (RFC 7662 §2).
 func (s *server) introspect(w http.ResponseWriter, r *http.Request) {
-	found, err := s.OAuth.Introspect(r.Context(), request(r))
+	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
+	defer cancel()
+	found, err := s.OAuth.Introspect(ctx, request(r))
 	if err != nil {
 		var e *oauth.Error
 		if errors.As(err, &e) && e.Reason == oauth.ReasonUnavailable {

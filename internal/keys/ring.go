@@ -95,6 +95,9 @@ func (r *Ring) Reload(ctx context.Context) error {
 	return r.reloadLocked(ctx)
 }
 
+// refreshTimeout bounds a Refresh: somebody waits for it.
+const refreshTimeout = time.Second
+
 // Refresh is Reload, unless one that began after asOf has ended meanwhile: callers that wait for each other share one read,
 // and its failure too. Were each to wait for a timeout of its own, one after the other, they would pile up in an outage. So
 // the read goes on when the caller that began it has gone.
@@ -104,7 +107,9 @@ func (r *Ring) Refresh(ctx context.Context, asOf time.Time) error {
 	if r.began.After(asOf) {
 		return r.outcome
 	}
-	return r.reloadLocked(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
+	defer cancel()
+	return r.reloadLocked(ctx)
 }
 
 func (r *Ring) reloadLocked(ctx context.Context) error {

@@ -22,7 +22,7 @@ func TestPostgresStandby(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Stop()
-	if err := os.WriteFile(filepath.Join(dir, "standby.signal"), nil, 0o644); err != nil { //nolint:gosec // the server runs as another user
+	if err := os.WriteFile(filepath.Join(dir, "standby.signal"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	server.Start()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -250,44 +249,6 @@ func TestProblem(t *testing.T) {
 	}
 	if w.Code != http.StatusConflict || w.Header().Get("Content-Type") != "application/problem+json" || w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("status %d, header %v", w.Code, w.Header())
-	}
-}
-
-func TestLimitBody(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		size      int
-		announced bool
-		status    int
-	}{
-		"at the limit":             {10, true, http.StatusOK},
-		"announced too large":      {11, true, http.StatusRequestEntityTooLarge},
-		"at the limit in chunks":   {10, false, http.StatusOK},
-		"too large in chunks":      {11, false, http.StatusTeapot},
-		"much too large in chunks": {1 << 20, false, http.StatusTeapot},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if !web.LimitBody(w, r, 10) {
-					w.WriteHeader(http.StatusRequestEntityTooLarge)
-					return
-				}
-				if _, err := io.ReadAll(r.Body); err != nil {
-					w.WriteHeader(http.StatusTeapot)
-				}
-			})
-			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(strings.Repeat("a", tt.size)))
-			if !tt.announced {
-				r.ContentLength = -1
-			}
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, r)
-			if w.Code != tt.status {
-				t.Errorf("status %d, want %d", w.Code, tt.status)
-			}
-		})
 	}
 }
 

@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// MaxBody is the largest request body that any endpoint reads, in bytes.
-const MaxBody = 64 << 10
-
 // HandlerConfig says what Handler does around every request.
 type HandlerConfig struct {
 	Proxies Proxies
@@ -104,15 +101,4 @@ func path(r *http.Request) string {
 		return r.URL.Path[:most]
 	}
 	return r.URL.Path
-}
-
-// LimitBody makes reading more than limit bytes of the body fail with *http.MaxBytesError. It is false when the request
-// announces more than that; the caller answers 413 without reading. Either way the connection ends with the answer.
-func LimitBody(w http.ResponseWriter, r *http.Request, limit int64) bool {
-	if r.ContentLength > limit {
-		w.Header().Set("Connection", "close")
-		return false
-	}
-	r.Body = http.MaxBytesReader(w, r.Body, limit)
-	return true
 }
