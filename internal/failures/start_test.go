@@ -198,7 +198,7 @@ func TestStartRefused(t *testing.T) {
 			s.env = append(slices.Clone(s.env), "SIGNET_LISTEN_PUBLIC="+taken)
 		}, []string{"public listener", "address already in use", taken}},
 		"admin port taken": {func(_ *testing.T, s *site) {
-			s.env = append(slices.Clone(s.env), "SIGNET_LISTEN_ADMIN="+taken)
+			s.env = append(slices.Clone(s.env), "SIGNET_LISTEN_PUBLIC=127.0.0.1:0", "SIGNET_LISTEN_ADMIN="+taken)
 		}, []string{"admin listener", "address already in use", taken}},
 		"unknown option": {func(t *testing.T, s *site) {
 			s.write(t, "signet.yaml", append(s.read(t, "signet.yaml"), "tokns:\n  default_ttl: 5m\n"...))

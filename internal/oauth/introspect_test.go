@@ -180,8 +180,9 @@ func TestIntrospectRefuses(t *testing.T) {
 		for _, path := range []string{introspectPath, revokePath} {
 			t.Run(name+path, func(t *testing.T) {
 				t.Parallel()
-				test.r.path = path
-				wantError(t, b.send(t, test.r), test.status, test.code, test.reason)
+				r := test.r
+				r.path = path
+				wantError(t, b.send(t, r), test.status, test.code, test.reason)
 			})
 		}
 	}

@@ -121,11 +121,12 @@ func TestSecretRefusesForm(t *testing.T) {
 		for _, path := range []string{tokenPath, revokePath, introspectPath} { // INT-14: the same at all of them
 			t.Run(name+path, func(t *testing.T) {
 				t.Parallel()
-				test.r.path = path
-				if test.r.form == nil {
-					test.r.form = ccForm()
+				r := test.r
+				r.path = path
+				if r.form == nil {
+					r.form = ccForm()
 				}
-				wantError(t, b.send(t, test.r), test.status, test.code, test.reason)
+				wantError(t, b.send(t, r), test.status, test.code, test.reason)
 			})
 		}
 	}
