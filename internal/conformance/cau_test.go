@@ -229,6 +229,10 @@ func cauTiming(t *testing.T, s *suite) {
 	}
 	a, b := median("known"), median("unknown")
 	t.Logf("median of %d: known client %s, unknown client %s", tries, a, b)
+	if min(a, b) > 15*time.Millisecond { // answers straddle two steps: the machine is busy, and the figures are about that
+		t.Log("not judged: the machine is too busy")
+		return
+	}
 	if ratio := float64(a) / float64(b); ratio > 1.3 || ratio < 1/1.3 {
 		t.Errorf("known client %s, unknown client %s: they can be told apart", a, b)
 	}
