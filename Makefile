@@ -14,8 +14,9 @@ BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w'
 RACE ?= $(if $(filter-out 0 false,$(CI)),$(if $(shell command -v gcc),1))
 RACEFLAG := $(if $(filter-out 0,$(RACE)),-race)
 CGO := $(if $(RACEFLAG),1,0)
-# In CI no result may come from a cache.
-TESTFLAGS ?= $(if $(filter-out 0 false,$(CI)),-count=1 )-timeout=20m
+# In CI no result may come from a cache, and one package at a time has the machine: most of the tests run real servers, which two
+# at once on two cores would slow down to where deadlines pass.
+TESTFLAGS ?= $(if $(filter-out 0 false,$(CI)),-count=1 -p=1 )-timeout=20m
 
 ARGS ?=
 BENCH ?= .
