@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -15,6 +16,7 @@ import (
 // network is "tcp" or "unix". maxConns must be positive.
 func Listen(ctx context.Context, network, address string, maxConns int) (net.Listener, error) {
 	var config net.ListenConfig
+	config.SetMultipathTCP(false) // Linux attaches no filter to such a listener: stoppingListener could not keep its promise
 	l, err := config.Listen(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -57,6 +59,14 @@ func (l *limitListener) SetDeadline(t time.Time) error {
 	return errors.ErrUnsupported
 }
 
+// SyscallConn gives the socket, for what package net cannot do.
+func (l *limitListener) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := l.Listener.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
 type limitConn struct {
 	net.Conn
 	once    sync.Once
@@ -81,10 +91,12 @@ func (c *limitConn) CloseWrite() error {
 // deadliner is what the listeners of package net can do besides net.Listener.
 type deadliner interface{ SetDeadline(t time.Time) error }
 
-// quiet is how long the queue of new connections must have been empty before a stopping listener closes, and maxQuiet how
-// long that is waited for.
 const (
-	quiet    = time.Millisecond
+	// handshake is how long the clients have that are in the middle of a TCP handshake when the server stops taking new ones.
+	handshake = 250 * time.Millisecond
+	// quiet is how long nobody may have come before a queue counts as empty that cannot be looked at.
+	quiet = time.Millisecond
+	// maxQuiet is how long the queue may take to become empty.
 	maxQuiet = time.Second
 )
 
@@ -92,11 +104,16 @@ const (
 // that the kernel has completed and the program has not accepted: to those clients a request was dropped.
 type stoppingListener struct {
 	net.Listener
-	stopBy atomic.Pointer[time.Time] // nil until stop
+	stopBy atomic.Pointer[time.Time] // nil until the queue is to be emptied
 }
 
-// stop makes Accept return net.ErrClosed as soon as the queue is empty.
-func (l *stoppingListener) stop() {
+// stop first lets nobody new into the queue, where the system can do that: otherwise there is always one who comes between
+// the last look at the queue and the close. A client that is turned away so has no connection; it tries again after a
+// second, as after a lost packet, and is refused. Then Accept returns what is in the queue, and net.ErrClosed after it.
+func (l *stoppingListener) stop(ctx context.Context) {
+	if refuseNew(l.Listener) == nil {
+		wait(ctx, handshake)
+	}
 	by := time.Now().Add(maxQuiet)
 	l.stopBy.Store(&by)
 	if d, ok := l.Listener.(deadliner); !ok || d.SetDeadline(time.Now()) != nil { // wakes an Accept that waits
@@ -106,18 +123,20 @@ func (l *stoppingListener) stop() {
 
 func (l *stoppingListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	for errors.Is(err, os.ErrDeadlineExceeded) {
-		by := l.stopBy.Load()
-		if by == nil {
-			return nil, err
-		}
-		d, ok := l.Listener.(deadliner)
-		if !ok || time.Now().After(*by) || d.SetDeadline(time.Now().Add(quiet)) != nil {
-			return nil, net.ErrClosed
-		}
-		if conn, err = l.Listener.Accept(); errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, net.ErrClosed
-		}
+	by := l.stopBy.Load()
+	if by == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return conn, err
 	}
+	// Once a deadline has passed, Accept fails without a look at the queue.
+	d, ok := l.Listener.(deadliner)
+	grace := patience(l.Listener)
+	if !ok || grace == 0 || time.Now().After(*by) || d.SetDeadline(time.Now().Add(grace)) != nil {
+		return nil, net.ErrClosed
+	}
+	conn, err = l.Listener.Accept()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, net.ErrClosed
+	}
+	_ = d.SetDeadline(time.Now()) // so that the next Accept comes here again
 	return conn, err
 }

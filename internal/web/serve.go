@@ -39,7 +39,8 @@ func drainOf(ctx context.Context) *atomic.Bool {
 //  1. Draining is true from then on.
 //  2. For a tenth of the time everything is served as before, but every answer that comes through Handler ends its
 //     connection ("Connection: close"), so that no client sends its next request into a connection that is about to close.
-//  3. The listener closes at a moment when no connection waits to be accepted.
+//  3. For a quarter of a second no new connection is made, and those that are being made are accepted; then the listener
+//     closes, at a moment when none waits.
 //  4. Requests under way have the rest of the time. What is left then is cut off, and Serve returns an error.
 //
 // It replaces srv.BaseContext and srv.ConnState, and closes ln. It returns nil after a drain that dropped nothing.
@@ -68,7 +69,7 @@ func Serve(ctx context.Context, srv *http.Server, ln net.Listener, drain time.Du
 	limit, cancel := context.WithTimeout(base, drain)
 	defer cancel()
 	wait(limit, drain/lameDuckPart)
-	listener.stop()
+	listener.stop(limit)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, net.ErrClosed) {

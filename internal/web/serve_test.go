@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,12 +32,22 @@ type running struct {
 
 func start(t *testing.T, c web.ServerConfig, maxConns int, drain time.Duration) *running {
 	t.Helper()
-	c.Log = slog.New(slog.DiscardHandler)
-	c.Handler = web.Handler(web.HandlerConfig{Log: c.Log}, c.Handler)
+	return startOn(t, c, listen(t, maxConns), drain)
+}
+
+func listen(t *testing.T, maxConns int) net.Listener {
+	t.Helper()
 	ln, err := web.Listen(t.Context(), "tcp", "127.0.0.1:0", maxConns)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return ln
+}
+
+func startOn(t *testing.T, c web.ServerConfig, ln net.Listener, drain time.Duration) *running {
+	t.Helper()
+	c.Log = slog.New(slog.DiscardHandler)
+	c.Handler = web.Handler(web.HandlerConfig{Log: c.Log}, c.Handler)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	s := &running{addr: ln.Addr().String(), stop: cancel, done: make(chan error, 1)}
 	ended := make(chan struct{})
@@ -72,21 +83,62 @@ func TestHugeHeaderIsRefused(t *testing.T) {
 	}
 }
 
+// socket is what a listener of web.Listen can do.
+type socket interface {
+	net.Listener
+	syscall.Conn
+	SetDeadline(at time.Time) error
+}
+
+// slow is a listener on a machine that has no time for it: Accept comes too late for its deadlines, with many still in the
+// queue, and Close so late that somebody comes after the last look at it.
+type slow struct{ socket }
+
+func (l slow) Accept() (net.Conn, error) {
+	time.Sleep(50 * time.Millisecond)
+	return l.socket.Accept()
+}
+
+func (l slow) Close() error {
+	time.Sleep(30 * time.Millisecond)
+	return l.socket.Close()
+}
+
 // TestDrainDropsNothing has clients that never retry ask without a pause, over connections that they keep and over new
 // ones, until the listener is gone. A connection that was never made is no dropped request; everything else that is not a whole
-// answer is. In the last instant before the listener closes, the kernel may still make a connection that the server never gets to
-// see, and reset it: of all clients that happens to one or two at most.
+// answer is.
 func TestDrainDropsNothing(t *testing.T) {
 	t.Parallel()
+	t.Run("as it is", func(t *testing.T) {
+		t.Parallel()
+		drainUnderLoad(t, func(ln net.Listener) net.Listener { return ln })
+	})
+	t.Run("slow", func(t *testing.T) {
+		t.Parallel()
+		if runtime.GOOS != "linux" {
+			t.Skip("only Linux can keep new connections out of the queue")
+		}
+		drainUnderLoad(t, func(ln net.Listener) net.Listener {
+			s, ok := ln.(socket)
+			if !ok {
+				t.Fatalf("%T is no socket", ln)
+			}
+			return slow{s}
+		})
+	})
+}
+
+func drainUnderLoad(t *testing.T, wrap func(net.Listener) net.Listener) {
+	t.Helper()
 	body := strings.Repeat("x", 2000)
-	s := start(t, web.ServerConfig{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := startOn(t, web.ServerConfig{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			t.Errorf("read: %v", err)
 		}
 		_, _ = io.WriteString(w, body)
-	})}, 1000, 3*time.Second)
+	})}, wrap(listen(t, 1000)), 3*time.Second)
 
-	var answered, closing, unseen atomic.Int64
+	var answered, closing atomic.Int64
 	var clients sync.WaitGroup
 	begun := make(chan struct{}, 100)
 	for i := range 8 {
@@ -97,10 +149,6 @@ func TestDrainDropsNothing(t *testing.T) {
 				resp, err := post(transport, s.addr)
 				var op *net.OpError
 				if errors.As(err, &op) && op.Op == "dial" {
-					return
-				}
-				if errors.Is(err, syscall.ECONNRESET) {
-					unseen.Add(1)
 					return
 				}
 				if err != nil {
@@ -131,9 +179,6 @@ func TestDrainDropsNothing(t *testing.T) {
 		t.Errorf("Serve: %v", err)
 	}
 	clients.Wait()
-	if n := unseen.Load(); n > 2 {
-		t.Errorf("%d of 8 clients had a connection reset", n)
-	}
 	if closing.Load() == 0 {
 		t.Error("no answer during the drain ended its connection")
 	}
@@ -326,10 +371,7 @@ func readResponse(t *testing.T, conn net.Conn) *http.Response {
 // TestCloseWakesAccept closes a listener that is at its connection limit.
 func TestCloseWakesAccept(t *testing.T) {
 	t.Parallel()
-	ln, err := web.Listen(t.Context(), "tcp", "127.0.0.1:0", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t, 1)
 	dial(t, ln.Addr().String())
 	conn, err := ln.Accept()
 	if err != nil {
