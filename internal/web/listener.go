@@ -96,46 +96,74 @@ const (
 	handshake = 250 * time.Millisecond
 	// quiet is how long nobody may have come before a queue counts as empty that cannot be looked at.
 	quiet = time.Millisecond
-	// maxQuiet is how long the queue may take to become empty.
-	maxQuiet = time.Second
+	// maxStall is how long nobody may have come out of the queue before it is given up.
+	maxStall = 2 * time.Second
 )
 
 // stoppingListener ends at a moment when nobody waits in the kernel's queue. Closing a listener resets every connection
 // that the kernel has completed and the program has not accepted: to those clients a request was dropped.
 type stoppingListener struct {
 	net.Listener
-	stopBy atomic.Pointer[time.Time] // nil until the queue is to be emptied
+	finite  bool                      // nobody new comes into the queue; set before stopped
+	stopped atomic.Pointer[time.Time] // when somebody last came out of the queue that is being emptied; nil until then
 }
 
 // stop first lets nobody new into the queue, where the system can do that: otherwise there is always one who comes between
 // the last look at the queue and the close. A client that is turned away so has no connection; it tries again after a
 // second, as after a lost packet, and is refused. Then Accept returns what is in the queue, and net.ErrClosed after it.
 func (l *stoppingListener) stop(ctx context.Context) {
-	if refuseNew(l.Listener) == nil {
+	if l.finite = refuseNew(l.Listener) == nil; l.finite {
 		wait(ctx, handshake)
 	}
-	by := time.Now().Add(maxQuiet)
-	l.stopBy.Store(&by)
+	l.progress()
 	if d, ok := l.Listener.(deadliner); !ok || d.SetDeadline(time.Now()) != nil { // wakes an Accept that waits
 		_ = l.Listener.Close()
 	}
 }
 
+func (l *stoppingListener) progress() {
+	now := time.Now()
+	l.stopped.Store(&now)
+}
+
+// stalled says whether the queue should be empty by now. At its connection limit, a listener does not even look at it.
+func (l *stoppingListener) stalled() bool { return time.Since(*l.stopped.Load()) > maxStall }
+
+// ended waits until Accept has returned its error, which is what done brings, or there is no hope of that.
+func (l *stoppingListener) ended(ctx context.Context, done <-chan error) error {
+	tick := time.NewTicker(drainPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			return net.ErrClosed
+		case <-tick.C:
+			if l.stalled() {
+				return net.ErrClosed
+			}
+		}
+	}
+}
+
 func (l *stoppingListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	by := l.stopBy.Load()
-	if by == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+	if l.stopped.Load() == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return conn, err
 	}
 	// Once a deadline has passed, Accept fails without a look at the queue.
 	d, ok := l.Listener.(deadliner)
 	grace := patience(l.Listener)
-	if !ok || grace == 0 || time.Now().After(*by) || d.SetDeadline(time.Now().Add(grace)) != nil {
+	if !ok || grace == 0 || l.stalled() || d.SetDeadline(time.Now().Add(grace)) != nil {
 		return nil, net.ErrClosed
 	}
 	conn, err = l.Listener.Accept()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, net.ErrClosed
+	}
+	if l.finite {
+		l.progress()
 	}
 	_ = d.SetDeadline(time.Now()) // so that the next Accept comes here again
 	return conn, err

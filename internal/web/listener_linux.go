@@ -51,7 +51,7 @@ func patience(l net.Listener) time.Duration {
 	case err != nil:
 		return quiet
 	case waiting > 0:
-		return maxQuiet
+		return maxStall
 	default:
 		return 0
 	}

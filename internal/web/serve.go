@@ -70,13 +70,8 @@ func Serve(ctx context.Context, srv *http.Server, ln net.Listener, drain time.Du
 	defer cancel()
 	wait(limit, drain/lameDuckPart)
 	listener.stop(limit)
-	select {
-	case err := <-ended:
-		if !errors.Is(err, net.ErrClosed) {
-			return errors.Join(fmt.Errorf("drain: the listener failed: %w", err), srv.Close())
-		}
-	case <-time.After(maxQuiet): // at its connection limit, a listener does not even look at its queue
-	case <-limit.Done():
+	if err := listener.ended(limit, ended); !errors.Is(err, net.ErrClosed) {
+		return errors.Join(fmt.Errorf("drain: the listener failed: %w", err), srv.Close())
 	}
 	conns.settle(limit)
 	if err := srv.Shutdown(limit); err != nil {

@@ -136,7 +136,7 @@ func drainUnderLoad(t *testing.T, wrap func(net.Listener) net.Listener) {
 			t.Errorf("read: %v", err)
 		}
 		_, _ = io.WriteString(w, body)
-	})}, wrap(listen(t, 1000)), 3*time.Second)
+	})}, wrap(listen(t, 1000)), 5*time.Second)
 
 	var answered, closing atomic.Int64
 	var clients sync.WaitGroup
