@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/seed-1972b8eb/signet/internal/servertest"
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 )
 
 // The verifiers of the documents are for this issuer; their audience is the demo API of a dev server.
@@ -122,10 +123,11 @@ func program(t *testing.T, lang, text string) func(token string) ([]byte, error)
 		modules(t, dir)
 		argv = []string{"node", write("verify.mjs")}
 	case "python":
-		if err := exec.CommandContext(t.Context(), "python3", "-c", "import jwt, cryptography").Run(); err != nil {
-			t.Skip("python3 with PyJWT and cryptography is not installed")
+		// Debian's packages are for its own Python, which need not be the one in PATH.
+		python := daemon.Program{
+			Name: "python3", Glob: "/usr/bin/python3", Check: []string{"-c", "import jwt, cryptography"}, Debian: "python3-jwt python3-cryptography",
 		}
-		argv = []string{"python3", write("verify.py")}
+		argv = []string{python.Require(t), write("verify.py")}
 	}
 	return func(token string) ([]byte, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), enough)

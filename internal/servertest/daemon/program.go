@@ -9,16 +9,20 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 )
 
-// Program says which server binary a test needs and where it comes from.
+// Program says which program a test needs and where it comes from.
 type Program struct {
 	// Name of the binary, such as "redis-server".
 	Name string
 	// Glob finds installed copies outside PATH as DIR/VERSION/bin/Name; the newest version wins over PATH. May be empty.
 	Glob string
-	// Debian is the package that brings it; empty: never installed for the caller.
+	// Check are arguments with which a copy must succeed that is to be used, such as "-c", "import jwt". May be empty.
+	Check []string
+	// Debian are the packages that bring it, with spaces between them; empty: never installed for the caller.
 	Debian string
 }
 
@@ -26,11 +30,12 @@ type Program struct {
 // is installed, which is said on stderr. Where that cannot be, the test is skipped, or fails if CI=true.
 func (p Program) Require(t testing.TB) string {
 	t.Helper()
-	path, err := p.find()
+	ctx := context.WithoutCancel(t.Context())
+	path, err := p.find(ctx)
 	if err == nil {
 		return path
 	}
-	if path, err = p.install(context.WithoutCancel(t.Context())); err == nil {
+	if path, err = p.install(ctx); err == nil {
 		return path
 	}
 	if os.Getenv("CI") == "true" {
@@ -40,21 +45,35 @@ func (p Program) Require(t testing.TB) string {
 	return ""
 }
 
-func (p Program) find() (string, error) {
-	matches, err := filepath.Glob(p.Glob)
+func (p Program) find(ctx context.Context) (string, error) {
+	paths, err := filepath.Glob(p.Glob)
 	if err != nil {
 		return "", fmt.Errorf("search %s: %w", p.Glob, err)
 	}
-	if len(matches) > 0 {
-		return slices.MaxFunc(matches, func(a, b string) int {
-			return int(100 * (versionOf(a) - versionOf(b)))
-		}), nil
-	}
+	slices.SortFunc(paths, func(a, b string) int { return int(100 * (versionOf(b) - versionOf(a))) })
 	path, err := exec.LookPath(p.Name)
-	if err != nil {
-		return "", fmt.Errorf("find program: %w", err)
+	if err == nil {
+		paths = append(paths, path)
 	}
-	return filepath.Abs(path)
+	for _, path := range paths {
+		if err = p.check(ctx, path); err == nil {
+			return filepath.Abs(path)
+		}
+	}
+	return "", fmt.Errorf("find program: %w", err)
+}
+
+// check runs the program as Check wants it.
+func (p Program) check(ctx context.Context, path string) error {
+	if len(p.Check) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, path, p.Check...).CombinedOutput(); err != nil { //nolint:gosec // what the test names
+		return fmt.Errorf("%s %v: %w\n%s", path, p.Check, err, out)
+	}
+	return nil
 }
 
 // versionOf reads the VERSION of DIR/VERSION/bin/NAME; what is no number comes first.
@@ -83,13 +102,13 @@ func (p Program) install(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	if path, found := p.find(); found == nil {
+	if path, found := p.find(ctx); found == nil {
 		return path, nil
 	}
 	fmt.Fprintf(os.Stderr, "daemon: %s is missing: running apt-get update && apt-get install -y %s\n", p.Name, p.Debian)
 	for _, args := range [][]string{
 		{"-q", "update"},
-		{"-q", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends", p.Debian},
+		append([]string{"-q", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends"}, strings.Fields(p.Debian)...),
 	} {
 		cmd := exec.CommandContext(ctx, apt, args...) //nolint:gosec // Debian's own installer, with arguments of this package
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
@@ -97,5 +116,5 @@ func (p Program) install(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("apt-get %v: %w\n%s", args, err, out)
 		}
 	}
-	return p.find()
+	return p.find(ctx)
 }

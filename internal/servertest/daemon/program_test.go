@@ -58,14 +58,14 @@ case $* in *install*) printf '#!/bin/sh\n' >` + dir + `/no-such-server; /bin/chm
 	if err := os.WriteFile(filepath.Join(dir, "apt-get"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	out, err := needy(t, dir, "some-package", "true")
+	out, err := needy(t, dir, "some-package some-other", "true")
 	if os.Geteuid() != 0 {
-		if err == nil || !strings.Contains(out, "only root may run: apt-get install some-package") {
+		if err == nil || !strings.Contains(out, "only root may run: apt-get install some-package some-other") {
 			t.Errorf("want the command to run as root, got %v:\n%s", err, out)
 		}
 		return
 	}
-	if err != nil || !strings.Contains(out, "found "+dir) || !strings.Contains(out, "apt-get install -y some-package") {
+	if err != nil || !strings.Contains(out, "found "+dir) || !strings.Contains(out, "apt-get install -y some-package some-other") {
 		t.Errorf("want an announced installation, got %v:\n%s", err, out)
 	}
 	calls, err := os.ReadFile(filepath.Join(dir, "calls"))
@@ -73,7 +73,7 @@ case $* in *install*) printf '#!/bin/sh\n' >` + dir + `/no-such-server; /bin/chm
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(string(calls)), "\n")
-	if len(lines) != 2 || !strings.HasSuffix(lines[0], " update") || !strings.HasSuffix(lines[1], " some-package") ||
+	if len(lines) != 2 || !strings.HasSuffix(lines[0], " update") || !strings.HasSuffix(lines[1], " some-package some-other") ||
 		!strings.HasPrefix(lines[1], "noninteractive ") {
 		t.Errorf("apt-get was called like this:\n%s", calls)
 	}
@@ -93,6 +93,25 @@ func TestNewestVersionWins(t *testing.T) {
 	}
 	got := daemon.Program{Name: "server", Glob: filepath.Join(dir, "*", "bin", "server")}.Require(t)
 	if want := filepath.Join(dir, "15", "bin", "server"); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// A program that is there but cannot do what it is needed for counts as missing, and the next copy is looked at.
+func TestCopyThatFailsItsCheckIsPassedOver(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for version, script := range map[string]string{"15": "exit 1", "10": `[ "$1 $2" = "-c ok" ]`} {
+		bin := filepath.Join(dir, version, "bin")
+		if err := os.MkdirAll(bin, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(bin, "server"), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := daemon.Program{Name: "server", Glob: filepath.Join(dir, "*", "bin", "server"), Check: []string{"-c", "ok"}}
+	if got, want := p.Require(t), filepath.Join(dir, "10", "bin", "server"); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
