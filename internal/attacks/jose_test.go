@@ -219,6 +219,12 @@ func (a *attempt) wantDenied(what, assertion string) {
 	a.want(what, a.present(assertion), 401, "invalid_client")
 }
 
+// wantUndecided presents an assertion to a server that cannot have the client's keys: it says so, and calls nobody wrong.
+func (a *attempt) wantUndecided(what, assertion string) {
+	a.Helper()
+	a.want(what, a.present(assertion), 503, "temporarily_unavailable")
+}
+
 // wantAccepted checks the control of a row: what is right is accepted, so that what is refused is refused for its fault.
 func (a *attempt) wantAccepted(what, assertion string) {
 	a.Helper()

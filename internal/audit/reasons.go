@@ -67,6 +67,7 @@ var explanations = map[string]Explanation{
 	"assertion_key_unknown": {"The client has no key that fits the assertion's kid and alg.", "Register the key, or publish it at the client's jwks_uri."},
 	"assertion_signature":   {"No key of the client verifies the assertion's signature.", "The caller signs with another key than the registered one."},
 	"jwks_unavailable":      {"The client's jwks_uri gave no usable keys.", "See the log for this request ID; private addresses need outbound.allow_cidrs."},
+	"jwks_unreachable":      {"The client's jwks_uri gave no answer in two seconds, or a server error; the keys that are kept do not decide. Not counted as a failure.", "Look at the server behind the jwks_uri and the way there; see the log for this client. It is asked again after 30 seconds."},
 
 	// Policy.
 	"scope_malformed":    {"scope has characters that RFC 6749 §3.3 does not allow.", fixRequest},

@@ -97,7 +97,7 @@ func challenge(e *oauth.Error) string {
 // for everybody is logged for debugging only: scanners would push what matters out of the memory.
 func (s *server) note(r *http.Request, x *web.Exchange, t route, e *oauth.Error, cause error) {
 	level := slog.LevelInfo
-	if e.Status >= http.StatusInternalServerError {
+	if e.Status >= http.StatusInternalServerError && e.Reason != oauth.ReasonJWKSUnreachable { // that trouble is a client's own
 		level = slog.LevelError
 	} else if t.public {
 		level = slog.LevelDebug

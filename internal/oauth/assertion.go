@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -66,6 +67,10 @@ func (s *Server) judgeAssertion(ctx context.Context, c *clients.Client, a assert
 		return reject(ReasonAuthMethod)
 	}
 	candidates, err := s.keys.candidates(ctx, c, a.kid, a.alg)
+	if away, ok := errors.AsType[*unreachableError](err); ok {
+		_ = reject("")
+		return verdict{trouble: keysAway(away)}
+	}
 	if err != nil {
 		return reject(ReasonJWKSUnavailable)
 	}
@@ -78,6 +83,15 @@ func (s *Server) judgeAssertion(ctx context.Context, c *clients.Client, a assert
 		}
 	}
 	return verdict{reason: ReasonAssertionSig}
+}
+
+// keysAway is the answer while the keys of a client cannot be had. Whether the assertion is right is not known, so it is not called wrong
+// and counts as no failure (DESIGN.md §8).
+func keysAway(cause *unreachableError) *Error {
+	e := refuse(http.StatusServiceUnavailable, CodeTemporarilyUnavailable, ReasonJWKSUnreachable,
+		"the client's jwks_uri does not answer, so the assertion could not be judged; retry as Retry-After says, with a new 'jti'")
+	e.RetryAfter, e.cause = cause.retryAfter, cause
+	return e
 }
 
 // spend uses the assertion up: of all requests that bear it, on all replicas, one gets through.

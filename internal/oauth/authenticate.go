@@ -34,7 +34,7 @@ type presented struct {
 type verdict struct {
 	reason  Reason // empty: the proof is right
 	told    string // what the caller may be told, where it has earned more than the same answer for everybody
-	trouble error  // the proof could not be judged
+	trouble *Error // the proof could not be judged: no failure of the client
 }
 
 // authenticate finds out which client sends the request (RFC 6749 §2.3). Every error is an *Error.
@@ -143,7 +143,7 @@ func (s *Server) identify(
 	}
 	v := judge(client)
 	if v.trouble != nil {
-		return nil, unavailable(v.trouble)
+		return nil, v.trouble
 	}
 	if v.reason == "" {
 		return client, nil
@@ -160,7 +160,7 @@ func (s *Server) identify(
 		return nil, unavailable(err)
 	}
 	if v = judge(client); v.trouble != nil {
-		return nil, unavailable(v.trouble)
+		return nil, v.trouble
 	}
 	if v.reason == "" {
 		return client, nil

@@ -34,7 +34,13 @@ var (
 	errFetch   = errors.New("jwks_uri gave no usable keys")
 	errAddress = errors.New("address is neither public nor in outbound.allow_cidrs")
 	errBusy    = errors.New("too many fetches under way")
+	errAway    = errors.New("no answer") // nothing that could be called one came from the client's server, or that it is in trouble
 )
+
+// unreachableError means that nobody knows what keys a client has now.
+type unreachableError struct{ retryAfter time.Duration } // when the next fetch may be
+
+func (e *unreachableError) Error() string { return "jwks_uri cannot be reached" }
 
 // fetcher fetches and keeps the JWK sets that clients publish. Safe for concurrent use.
 type fetcher struct {
@@ -43,7 +49,7 @@ type fetcher struct {
 	secure *http.Client // https: public addresses and those of allow
 	plain  *http.Client // http: those of allow only
 	slots  chan struct{}
-	flight singleflight.Group // by client ID
+	flight singleflight.Group // by client ID and URI
 	mu     sync.Mutex
 	known  map[string]publishedSet // by client ID
 }
@@ -54,6 +60,7 @@ type publishedSet struct {
 	set     clientjwks.Set
 	fetched time.Time // when set was fetched; zero: never
 	tried   time.Time // when the last fetch began
+	away    bool      // the last fetch came to nothing for want of an answer
 }
 
 func newFetcher(out OutboundConfig, log *slog.Logger) *fetcher {
@@ -101,22 +108,29 @@ func (f *fetcher) candidates(ctx context.Context, clientID, uri, kid, alg string
 		return found, nil
 	}
 	if now.Sub(have.tried) >= fetchCoolDown {
-		done := f.flight.DoChan(clientID, func() (any, error) {
+		done := f.flight.DoChan(clientID+" "+uri, func() (any, error) {
 			// The fetch goes on when the one who caused it has gone: others may wait for it.
-			f.refresh(context.WithoutCancel(ctx), clientID, uri)
-			return nil, nil //nolint:nilnil // the outcome is in f.known
+			return f.refresh(context.WithoutCancel(ctx), clientID, uri), nil
 		})
 		select {
-		case <-done:
+		case result := <-done:
+			have, _ = result.Val.(publishedSet)
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for jwks_uri: %w", ctx.Err())
+			return nil, &unreachableError{retryAfter: retryAfterFault}
 		}
-		have = f.get(clientID, uri)
 	}
-	if now.Sub(have.fetched) >= fetchStale {
+	usable := now.Sub(have.fetched) < fetchStale
+	if usable {
+		found = have.set.Candidates(kid, alg)
+	}
+	switch {
+	case have.away && len(found) == 0: // the key may be one that the client has published since
+		return nil, &unreachableError{retryAfter: max(retryAfterFault, time.Until(have.tried.Add(fetchCoolDown)))}
+	case !usable:
 		return nil, errFetch
+	default:
+		return found, nil
 	}
-	return have.set.Candidates(kid, alg), nil
 }
 
 // get gives what is known; of another URI than the client has now nothing counts.
@@ -129,26 +143,30 @@ func (f *fetcher) get(clientID, uri string) publishedSet {
 	return publishedSet{uri: uri}
 }
 
-// refresh fetches and keeps the set. When that fails, what was there stays until it is too old.
-func (f *fetcher) refresh(ctx context.Context, clientID, uri string) {
+// refresh fetches and keeps the set, and returns what is known then. When that fails, what was there stays until it is too old.
+func (f *fetcher) refresh(ctx context.Context, clientID, uri string) publishedSet {
 	next := f.get(clientID, uri)
 	if time.Since(next.tried) < fetchCoolDown { // another flight has landed in between
-		return
+		return next
 	}
+	before := next.tried
 	next.tried = time.Now()
 	set, err := f.fetch(ctx, uri)
+	next.away = errors.Is(err, errAway) || errors.Is(err, errBusy)
 	if err == nil {
 		next.set, next.fetched = set, next.tried
 	} else {
 		f.log.WarnContext(ctx, "client's jwks_uri cannot be used", slog.String("client_id", clientID), slog.String("error", err.Error()))
 	}
 	if errors.Is(err, errBusy) {
-		return // no fetch was made, for reasons that are not this client's: there is nothing to cool down from
+		next.tried = before
+		return next // no fetch was made, for reasons that are not this client's: there is nothing to cool down from
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	makeRoom(f.known, clientID)
 	f.known[clientID] = next
+	return next
 }
 
 func (f *fetcher) fetch(ctx context.Context, uri string) (clientjwks.Set, error) {
@@ -175,15 +193,21 @@ func (f *fetcher) fetch(ctx context.Context, uri string) (clientjwks.Set, error)
 		if detail, ok := errors.AsType[*url.Error](err); ok {
 			err = detail.Err // without the URL, which may hold what is not for logs
 		}
-		return clientjwks.Set{}, fmt.Errorf("fetch: %w", err)
+		if errors.Is(err, errAddress) {
+			return clientjwks.Set{}, fmt.Errorf("fetch: %w", err)
+		}
+		return clientjwks.Set{}, fmt.Errorf("fetch: %w: %w", errAway, err)
 	}
 	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode >= http.StatusInternalServerError || response.StatusCode == http.StatusTooManyRequests {
+		return clientjwks.Set{}, fmt.Errorf("fetch: %w: status %d", errAway, response.StatusCode)
+	}
 	if response.StatusCode != http.StatusOK {
 		return clientjwks.Set{}, fmt.Errorf("fetch: status %d, want 200 (redirects are not followed)", response.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, clientjwks.MaxBytes+1))
 	if err != nil {
-		return clientjwks.Set{}, fmt.Errorf("fetch: %w", err)
+		return clientjwks.Set{}, fmt.Errorf("fetch: %w: %w", errAway, err)
 	}
 	return clientjwks.ParsePublished(body)
 }

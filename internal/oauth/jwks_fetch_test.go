@@ -67,7 +67,8 @@ func TestPublishedKeysUnknownKids(t *testing.T) {
 	}
 }
 
-// ATTACKS C1, C2, C11: where it must not go, and what it must not swallow.
+// ATTACKS C1, C2, C11: where it must not go, and what it must not swallow. What the client's server has answered is judged; where it
+// has not, or is in trouble itself, nothing is known of the keys, and nobody has failed (DESIGN.md §8).
 func TestPublishedKeysRefused(t *testing.T) {
 	t.Parallel()
 	good := allKeys(t)
@@ -107,6 +108,13 @@ func TestPublishedKeysRefused(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 			_, _ = w.Write(good)
 		},
+		"status 429": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) },
+		"status 404": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) },
+		"hung up":    func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"half a body": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			_, _ = w.Write(good[:10])
+		},
 		"status 206": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusPartialContent)
 			_, _ = w.Write(good)
@@ -122,12 +130,29 @@ func TestPublishedKeysRefused(t *testing.T) {
 			b := setupWith(t, loopback())
 			publishedClient(b, p.URL)
 			start := time.Now()
-			wantError(t, b.send(t, asserting(ecSigner().sign(t, change(), nil))), 401, "invalid_client", oauth.ReasonJWKSUnavailable)
+			ask := func() answer { return b.send(t, asserting(ecSigner().sign(t, change(), nil))) }
+			counted := 2
+			switch name {
+			case "C11 slow", "C11 huge header", "status 500", "status 429", "hung up", "half a body":
+				counted = 0
+				a := ask()
+				wantError(t, a, 503, "temporarily_unavailable", oauth.ReasonJWKSUnreachable)
+				if a.err.RetryAfter <= 20*time.Second || a.err.RetryAfter > 30*time.Second {
+					t.Errorf("Retry-After %s; the next fetch is in 30 s", a.err.RetryAfter)
+				}
+				wantError(t, ask(), 503, "temporarily_unavailable", oauth.ReasonJWKSUnreachable)
+			default:
+				wantError(t, ask(), 401, "invalid_client", oauth.ReasonJWKSUnavailable)
+				wantError(t, ask(), 401, "invalid_client", oauth.ReasonJWKSUnavailable)
+			}
 			if took := time.Since(start); took > 4*time.Second {
 				t.Errorf("took %s", took)
 			}
 			if p.hits.Load() != 1 {
 				t.Errorf("%d fetches", p.hits.Load())
+			}
+			if b.throttle.count() != counted {
+				t.Errorf("%d failures are counted, want %d", b.throttle.count(), counted)
 			}
 		})
 	}

@@ -49,6 +49,7 @@ const (
 	ReasonAssertionKey    Reason = "assertion_key_unknown" // the client has no key that fits "kid" and "alg"
 	ReasonAssertionSig    Reason = "assertion_signature"   // no fitting key verifies the signature
 	ReasonJWKSUnavailable Reason = "jwks_unavailable"      // the client's jwks_uri gave no usable keys
+	ReasonJWKSUnreachable Reason = "jwks_unreachable"      // the client's jwks_uri gave no answer, or said that it is in trouble: 503
 )
 
 // Reasons of policy: the client is who it says, but may not have what it asks for.

@@ -52,7 +52,7 @@ func (s *Server) judgeSecret(c *clients.Client, secret credential.Secret, method
 	match, err := s.cfg.Pepper.Matches(owner, secret, digest)
 	switch {
 	case err != nil:
-		return verdict{trouble: err}
+		return verdict{trouble: unavailable(err)}
 	case c == nil:
 		return verdict{reason: ReasonClientUnknown}
 	case record == nil || !match:
