@@ -76,7 +76,7 @@ func newSecretRotateCmd(env *cliEnv) *cobra.Command {
 		if printed, err := env.data(*output, done); printed {
 			return err
 		}
-		env.talk("client_id  %s\nprevious secrets stop working %s", done.ClientID, when(done.PreviousExpiresAt))
+		env.talk("client_id  %s\nprevious   works until %s", done.ClientID, when(done.PreviousExpiresAt))
 		return env.secret(done.ClientSecret, done.SecretID)
 	}
 	return cmd
@@ -106,7 +106,7 @@ func newSecretListCmd(env *cliEnv) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return list(env, *output, all, table.Row{"secret id", "ends in", "state", "created", "expires", "last used"}, func(s adminapi.Secret) table.Row {
+		return list(env, *output, all, table.Row{"secret id", "hint", "state", "created", "expires", "last used"}, func(s adminapi.Secret) table.Row {
 			state := "works"
 			if s.Expired {
 				state = "expired"
