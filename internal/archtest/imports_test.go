@@ -65,6 +65,7 @@ var rooms = map[string][]string{
 	"internal/bench":       {"all"},
 	"internal/doctest":     {"all"},
 	"internal/failures":    {"all"},
+	"internal/faultlab":    {"all"},
 
 	// What other people import.
 	"pkg/adminapi":        {},
@@ -96,7 +97,7 @@ var fences = []fence{
 	{"modernc.org/sqlite", []string{"internal/sqlstore"}, "drivers end at the store"},
 	{"github.com/pressly/goose", []string{"internal/sqlstore"}, "one package owns the schema"},
 	{"github.com/XSAM/otelsql", []string{"internal/sqlstore"}, "one package opens databases"},
-	{"github.com/redis", []string{"internal/redisstore", "internal/servertest"}, "the revocation protocol lives in one place"},
+	{"github.com/redis", []string{"internal/redisstore"}, "the revocation protocol lives in one place"},
 	{"github.com/danielgtaylor/huma", []string{"internal/admin"}, "OAuth answers are not the admin API's"},
 	{"github.com/maypok86/otter", []string{"internal/registry"}, "one cache, valid by epoch"},
 }

@@ -31,20 +31,18 @@ type subject struct {
 
 // NewMemory loads the set from the truth.
 func NewMemory(ctx context.Context, truth Truth) (*Memory, error) {
-	revoked, cutOffs, err := truth.Live(ctx)
+	m := &Memory{truth: truth, tokens: map[string]time.Time{}, cutOffs: map[subject]CutOff{}}
+	err := truth.Live(ctx, func(revoked []Revocation, cutOffs []CutOff) error {
+		for _, r := range revoked {
+			m.add(r)
+		}
+		for _, c := range cutOffs {
+			m.cut(c)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("load revocations: %w", err)
-	}
-	m := &Memory{
-		truth:   truth,
-		tokens:  make(map[string]time.Time, len(revoked)),
-		cutOffs: make(map[subject]CutOff, len(cutOffs)),
-	}
-	for _, r := range revoked {
-		m.add(r)
-	}
-	for _, c := range cutOffs {
-		m.cut(c)
 	}
 	return m, nil
 }
@@ -52,7 +50,7 @@ func NewMemory(ctx context.Context, truth Truth) (*Memory, error) {
 // Revoke makes r durable and then adds it to the set. When the truth reports an error nothing is added: the caller was
 // promised nothing, and asks again.
 func (m *Memory) Revoke(ctx context.Context, r Revocation, e audit.Event) error {
-	if err := m.truth.Revoke(ctx, r, e); err != nil {
+	if _, err := m.truth.Record(ctx, r, e); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -93,7 +91,7 @@ func (m *Memory) CutOffs(ctx context.Context) ([]CutOff, error) {
 func (m *Memory) Sweep(ctx context.Context, limit int) (int, error) {
 	swept, err := m.truth.Sweep(ctx, limit)
 	if err != nil {
-		return swept, err
+		return 0, err
 	}
 	ended := time.Now().Add(-Retention)
 	m.mu.Lock()
@@ -108,7 +106,7 @@ func (m *Memory) Sweep(ctx context.Context, limit int) (int, error) {
 			delete(m.cutOffs, s)
 		}
 	}
-	return swept, nil
+	return swept.Revocations + len(swept.CutOffs), nil
 }
 
 // add needs the lock. A token that is revoked twice is kept for the longer of the two.

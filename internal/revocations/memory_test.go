@@ -19,21 +19,26 @@ type truth struct {
 	err      error
 	revoked  []revocations.Revocation
 	cutOffs  []revocations.CutOff
-	revoking chan struct{} // closed to let Revoke return; nil: at once
+	revoking chan struct{} // closed to let Record return; nil: at once
 }
 
-func (t *truth) Live(context.Context) ([]revocations.Revocation, []revocations.CutOff, error) {
-	return t.revoked, t.cutOffs, t.err
+func (t *truth) Live(_ context.Context, batch func([]revocations.Revocation, []revocations.CutOff) error) error {
+	if t.err != nil {
+		return t.err
+	}
+	return batch(t.revoked, t.cutOffs)
 }
 
-func (t *truth) Revoke(context.Context, revocations.Revocation, audit.Event) error {
+func (t *truth) Record(context.Context, revocations.Revocation, audit.Event) (revocations.Trust, error) {
 	if t.revoking != nil {
 		<-t.revoking
 	}
-	return t.err
+	return revocations.Trust{}, t.err
 }
 
-func (t *truth) Sweep(context.Context, int) (int, error) { return 0, t.err }
+func (t *truth) Sweep(context.Context, int) (revocations.Swept, error) {
+	return revocations.Swept{}, t.err
+}
 
 func memory(t *testing.T, truth *truth) *revocations.Memory {
 	t.Helper()

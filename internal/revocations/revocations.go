@@ -5,6 +5,7 @@ package revocations
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
 
@@ -16,6 +17,12 @@ const Retention = 5 * time.Minute
 
 // Everything is the generation of a cut-off that no token passes: of a deleted client or a compromised key.
 const Everything = math.MaxInt64
+
+// Errors of sets.
+var (
+	ErrIdentity   = errors.New("another Redis answered than the one that is trusted")
+	ErrIncomplete = errors.New("the set in Redis is not complete")
+)
 
 // Revocation is one access token taken back.
 type Revocation struct {

@@ -3,6 +3,7 @@
 package redistest
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/url"
@@ -72,7 +73,7 @@ func sharedURL(t testing.TB) string {
 			Users: users(),
 			Alive: ping,
 			Start: func(home *daemon.Home) (string, error) {
-				started, err := start(redis, home, nil)
+				started, err := start(redis, home, plain(rand.Text(), nil))
 				if err != nil {
 					return "", err
 				}

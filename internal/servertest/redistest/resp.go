@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// client speaks as much of Redis's protocol as this package needs: commands whose answer is no list.
+// client speaks as much of Redis's protocol as this package needs.
 type client struct {
 	conn   net.Conn
 	reader *bufio.Reader
@@ -65,7 +65,7 @@ func ping(server string) error {
 
 func (c *client) close() { _ = c.conn.Close() }
 
-// do sends one command and returns the answer as text.
+// do sends one command and returns the answer as text; a list has a line for each element.
 func (c *client) do(command ...string) (string, error) {
 	if err := c.conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return "", fmt.Errorf("set deadline: %w", err)
@@ -78,13 +78,21 @@ func (c *client) do(command ...string) (string, error) {
 	if _, err := io.WriteString(c.conn, out.String()); err != nil {
 		return "", fmt.Errorf("send %s: %w", command[0], err)
 	}
+	answer, err := c.answer()
+	if err != nil && !errors.Is(err, errNil) {
+		return "", fmt.Errorf("%s: %w", command[0], err)
+	}
+	return answer, err
+}
+
+func (c *client) answer() (string, error) {
 	line, err := c.reader.ReadString('\n')
 	if err != nil {
-		return "", fmt.Errorf("read answer to %s: %w", command[0], err)
+		return "", fmt.Errorf("read answer: %w", err)
 	}
 	line = strings.TrimRight(line, "\r\n")
 	if line == "" {
-		return "", fmt.Errorf("empty answer to %s", command[0])
+		return "", errors.New("empty answer")
 	}
 	kind, rest := line[0], line[1:]
 	switch kind {
@@ -92,9 +100,29 @@ func (c *client) do(command ...string) (string, error) {
 		return rest, nil
 	case '$':
 		return c.bulk(rest)
+	case '*':
+		return c.list(rest)
 	default:
-		return "", fmt.Errorf("%s: %s", command[0], line)
+		return "", errors.New(line)
 	}
+}
+
+// list reads as many answers as have been announced; what has no value is an empty line.
+func (c *client) list(announced string) (string, error) {
+	length, err := strconv.Atoi(announced)
+	if err != nil {
+		return "", fmt.Errorf("read length: %w", err)
+	}
+	if length < 0 {
+		return "", errNil
+	}
+	lines := make([]string, length)
+	for i := range lines {
+		if lines[i], err = c.answer(); err != nil && !errors.Is(err, errNil) {
+			return "", err
+		}
+	}
+	return strings.Join(lines, "\n"), nil
 }
 
 // bulk reads the text whose length has been announced.
