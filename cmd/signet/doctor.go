@@ -86,6 +86,7 @@ func (d *doctor) run(ctx context.Context) {
 			d.checkSigningKeys(ctx)
 		}
 	}
+	d.checkRedis(ctx)
 	d.checkServer(ctx)
 	d.checkClock(ctx)
 	d.checkListeners(ctx)

@@ -53,6 +53,9 @@ func (d *doctor) checkDataDir() {
 	if d.cfg.Database.Driver == config.Postgres && d.cfg.Database.URL.File != "" {
 		d.checkPrivate("database URL file", d.cfg.Database.URL.File)
 	}
+	if d.cfg.Redis.URL.File != "" {
+		d.checkPrivate("redis URL file", d.cfg.Redis.URL.File)
+	}
 }
 
 // checkPrivate warns of a file that others may read. One that is missing is reported by who needs it.

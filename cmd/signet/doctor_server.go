@@ -18,9 +18,12 @@ import (
 // clockWarn is how far clocks may differ before tokens look issued in the future to somebody.
 const clockWarn = 10 * time.Second
 
+// redisPatience is how long doctor waits for Redis.
+const redisPatience = 2 * time.Second
+
 func (d *doctor) checkDatabase(ctx context.Context) bool {
 	const check = "database"
-	db, err := app.OpenDatabase(ctx, d.cfg, slog.New(slog.DiscardHandler), nil)
+	db, err := app.OpenDatabase(ctx, d.cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		advice := "see that the server runs and the URL is right"
 		if errors.Is(err, sqlstore.ErrMissing) {
@@ -52,6 +55,27 @@ func (d *doctor) checkSchema(ctx context.Context) bool {
 		d.fail("schema", err.Error(), "see whether this is the right database")
 	}
 	return false
+}
+
+// checkRedis warns only: a server works without.
+func (d *doctor) checkRedis(ctx context.Context) {
+	const check = "redis"
+	set, err := app.OpenRedis(ctx, d.cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		d.fail(check, err.Error(), "correct redis.url; the server does not start with this one")
+		return
+	}
+	if set == nil {
+		return
+	}
+	defer func() { _ = set.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	defer cancel()
+	if _, err := set.Identity(ctx); err != nil {
+		d.warn(check, err.Error(), "mend it; introspection reads the database meanwhile")
+		return
+	}
+	d.ok(check, "a primary answers")
 }
 
 func (d *doctor) checkIssuer(ctx context.Context) {

@@ -23,7 +23,7 @@ func (env *cliEnv) withDatabase(ctx context.Context, do func(cfg *config.Config,
 	if err != nil {
 		return err
 	}
-	db, err := app.OpenDatabase(ctx, cfg, slog.New(slog.DiscardHandler), nil)
+	db, err := app.OpenDatabase(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/seed-1972b8eb/signet/internal/servertest/pgtest"
+	"github.com/seed-1972b8eb/signet/internal/servertest/redistest"
 )
 
 // command runs one command line in this process and returns the exit code, stdout and stderr.
@@ -87,9 +88,13 @@ func TestPostgresMovesToSQLiteAndBack(t *testing.T) {
 	if code, _, stderr := command(t, last, "restore", "--identity-file", path("id"), path("two")); code != exitRefused {
 		t.Errorf("restore over a database: exit code %d, %s", code, stderr)
 	}
-	out := succeed(t, last, "doctor")
-	if !strings.Contains(out, "postgres answers") || strings.Contains(out, "fail ") {
-		t.Errorf("doctor on PostgreSQL:\n%s", out)
+	out := succeed(t, append(last, "SIGNET_REDIS_URL_FILE="+secret("redis", redistest.Open(t))), "doctor")
+	if !strings.Contains(out, "postgres answers") || !strings.Contains(out, "a primary answers") || strings.Contains(out, "fail ") {
+		t.Errorf("doctor on PostgreSQL with Redis:\n%s", out)
+	}
+	out = succeed(t, append(last, "SIGNET_REDIS_URL_FILE="+secret("away", "redis://:hunter3@127.0.0.1:1")), "doctor")
+	if !strings.Contains(out, "introspection reads the database meanwhile") || strings.Contains(out, "hunter3") {
+		t.Errorf("doctor with a Redis that is away:\n%s", out)
 	}
 }
 

@@ -159,7 +159,7 @@ func emptyDatabase(ctx context.Context, cfg *config.Config) (*sqlstore.DB, func(
 			return errors.Join(errs...)
 		}
 	}
-	db, err := app.OpenDatabase(ctx, cfg, slog.New(slog.DiscardHandler), nil)
+	db, err := app.OpenDatabase(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, nil, errors.Join(err, discard())
 	}

@@ -55,12 +55,12 @@ func setupWith(t *testing.T, change func(*admin.Config)) *server {
 	ctx := t.Context()
 	var memory *revocations.Memory
 	var ring *keys.Ring
-	c := sqlstore.Config{Driver: "sqlite", Path: filepath.Join(t.TempDir(), "signet.db"), Committed: func(done registry.Commit) {
+	c := sqlstore.Config{Driver: "sqlite", Path: filepath.Join(t.TempDir(), "signet.db"), Committed: func(ctx context.Context, done registry.Commit) {
 		for _, cut := range done.CutOffs {
 			memory.Cut(cut)
 		}
 		if ring != nil {
-			if err := ring.Reload(context.Background()); err != nil {
+			if err := ring.Reload(ctx); err != nil {
 				t.Error(err)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/admin"
 	"github.com/seed-1972b8eb/signet/internal/apis"
@@ -20,6 +21,7 @@ import (
 	"github.com/seed-1972b8eb/signet/internal/keys"
 	"github.com/seed-1972b8eb/signet/internal/limits"
 	"github.com/seed-1972b8eb/signet/internal/oauth"
+	"github.com/seed-1972b8eb/signet/internal/redisstore"
 	"github.com/seed-1972b8eb/signet/internal/registry"
 	"github.com/seed-1972b8eb/signet/internal/revocations"
 	"github.com/seed-1972b8eb/signet/internal/sqlstore"
@@ -41,7 +43,9 @@ type App struct {
 	lock        *dirLock
 	db          *sqlstore.DB
 	revocations revocations.Store
-	memory      *revocations.Memory // with SQLite: the same as revocations
+	memory      *revocations.Memory     // with SQLite: the same as revocations
+	replicated  *revocations.Replicated // with PostgreSQL: the same as revocations
+	redis       *redisstore.Set         // nil: none is configured
 	plan        keys.Plan
 	keys        *keys.Manager
 	ring        *keys.Ring
@@ -91,7 +95,12 @@ func (a *App) openData(ctx context.Context) error {
 	if a.lock, err = lockDir(a.cfg.DataDir); err != nil {
 		return err
 	}
-	if a.db, err = OpenDatabase(ctx, a.cfg, a.log, a.committed); err != nil {
+	d, err := database(ctx, a.cfg)
+	if err != nil {
+		return err
+	}
+	d.Log, d.Committed, d.Confirm = a.log, a.committed, a.confirm
+	if a.db, err = sqlstore.Open(ctx, d); err != nil {
 		return err
 	}
 	if err := a.db.CheckSchema(ctx); err != nil {
@@ -101,7 +110,7 @@ func (a *App) openData(ctx context.Context) error {
 }
 
 // committed is told of each change that this process has made, before the change is acknowledged.
-func (a *App) committed(c registry.Commit) {
+func (a *App) committed(ctx context.Context, c registry.Commit) {
 	// First what must not be missed: with SQLite the set in memory is what introspection reads.
 	if a.memory != nil {
 		for _, cut := range c.CutOffs {
@@ -109,8 +118,16 @@ func (a *App) committed(c registry.Commit) {
 		}
 	}
 	if a.cache != nil {
-		a.cache.Committed(context.Background(), c)
+		a.cache.Committed(context.WithoutCancel(ctx), c)
 	}
+}
+
+// confirm stands between the commit of a change and its acknowledgement: no other replica may answer from anything older.
+func (a *App) confirm(ctx context.Context) error {
+	if a.replicated == nil {
+		return nil
+	}
+	return a.replicated.Confirm(ctx)
 }
 
 // openKeys loads the root keys and unseals the signing keys.
@@ -149,16 +166,13 @@ func (a *App) reloadKeys(ctx context.Context) error {
 
 // openRegistry fills the caches and makes the registries.
 func (a *App) openRegistry(ctx context.Context) error {
-	a.revocations = a.db.Revocations()
-	if a.cfg.Database.Driver == config.SQLite {
-		memory, err := revocations.NewMemory(ctx, a.db.Revocations())
-		if err != nil {
-			return fmt.Errorf("load revocations: %w", err)
-		}
-		a.memory, a.revocations = memory, memory
+	if err := a.openRevocations(ctx); err != nil {
+		return err
 	}
 	var err error
-	if a.cache, err = registry.New(registry.Config{Source: a.db.Source(), KeysChanged: a.reloadKeys, Log: a.log}); err != nil {
+	if a.cache, err = registry.New(registry.Config{
+		Source: a.db.Source(), KeysChanged: a.reloadKeys, Polled: a.polled, Log: a.log,
+	}); err != nil {
 		return err
 	}
 	if err := a.cache.Start(ctx); err != nil {
@@ -173,6 +187,36 @@ func (a *App) openRegistry(ctx context.Context) error {
 		Store: a.db.Clients(), APIs: a.db.APIs(), Pepper: a.pepper, MaxTTL: a.cfg.Tokens.MaxTTL, AllowCIDRs: a.cfg.Outbound.AllowCIDRs,
 	})
 	return nil
+}
+
+// openRevocations makes the set of revocations: in this process with SQLite, shared by the replicas with PostgreSQL.
+func (a *App) openRevocations(ctx context.Context) error {
+	if a.cfg.Database.Driver == config.SQLite {
+		memory, err := revocations.NewMemory(ctx, a.db.Revocations())
+		if err != nil {
+			return err
+		}
+		a.memory, a.revocations = memory, memory
+		return nil
+	}
+	c := revocations.ReplicatedConfig{Ledger: a.db.Ledger(), Grace: a.cfg.Revocation.Grace, Log: a.log}
+	var err error
+	if a.redis, err = OpenRedis(ctx, a.cfg, a.log); err != nil {
+		return err
+	}
+	if a.redis != nil {
+		c.Set = a.redis
+	}
+	a.replicated = revocations.NewReplicated(c)
+	a.revocations = a.replicated
+	return nil
+}
+
+// polled is told of each look at the database's epoch.
+func (a *App) polled(sent time.Time, p registry.Poll) {
+	if a.replicated != nil {
+		a.replicated.Polled(sent, p.Trust, p.Unconfirmed)
+	}
 }
 
 // wire puts the HTTP surfaces together.

@@ -18,6 +18,9 @@ const (
 func (a *App) background(ctx context.Context) {
 	var loops sync.WaitGroup
 	loops.Go(func() { a.cache.Run(ctx) })
+	if a.replicated != nil {
+		loops.Go(func() { a.replicated.Run(ctx) })
+	}
 	loops.Go(func() { a.usage.Run(ctx) })
 	loops.Go(func() { tuneHeap(ctx) })
 	loops.Go(func() { a.every(ctx, keysEvery, "look after the signing keys", a.keys.Tick) })
@@ -45,14 +48,18 @@ func (a *App) every(ctx context.Context, interval time.Duration, what string, do
 	}
 }
 
-// sweep deletes a bounded number of rows that no answer needs any more. Several replicas may do it at once.
+// sweep deletes a bounded number of entries that no answer needs any more. One replica at a time does it; the others have
+// nothing to do then.
 func (a *App) sweep(ctx context.Context) error {
-	for _, sweep := range []func(context.Context, int) (int, error){
-		a.revocations.Sweep, a.db.Assertions().Sweep, a.db.SweepChanges,
-	} {
-		if _, err := sweep(ctx, sweepLimit); err != nil {
-			return err
+	_, err := a.db.Exclusive(ctx, "sweep", func(ctx context.Context) error {
+		for _, sweep := range []func(context.Context, int) (int, error){
+			a.revocations.Sweep, a.db.Assertions().Sweep, a.db.SweepChanges,
+		} {
+			if _, err := sweep(ctx, sweepLimit); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
+	return err
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/seed-1972b8eb/signet/internal/config"
 	"github.com/seed-1972b8eb/signet/internal/keys"
-	"github.com/seed-1972b8eb/signet/internal/registry"
+	"github.com/seed-1972b8eb/signet/internal/redisstore"
 	"github.com/seed-1972b8eb/signet/internal/rootkeys"
 	"github.com/seed-1972b8eb/signet/internal/sqlstore"
 )
@@ -29,13 +29,13 @@ func Plan(c *config.Config) keys.Plan {
 	return plan
 }
 
-// OpenDatabase opens the configured database; committed may be nil.
-func OpenDatabase(ctx context.Context, c *config.Config, log *slog.Logger, committed func(registry.Commit)) (*sqlstore.DB, error) {
+// OpenDatabase opens the configured database for a command that works beside the server.
+func OpenDatabase(ctx context.Context, c *config.Config, log *slog.Logger) (*sqlstore.DB, error) {
 	d, err := database(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	d.Committed, d.Log = committed, log
+	d.Log = log
 	return sqlstore.Open(ctx, d)
 }
 
@@ -97,4 +97,17 @@ func checkPepper(ctx context.Context, db *sqlstore.DB, pepper rootkeys.Set) erro
 		}
 	}
 	return nil
+}
+
+// OpenRedis returns the fast set of revocations, nil where none is configured. It connects to nothing: a server starts also
+// while its Redis is away.
+func OpenRedis(ctx context.Context, c *config.Config, log *slog.Logger) (*redisstore.Set, error) {
+	if !c.UsesRedis() {
+		return nil, nil //nolint:nilnil // none is a configuration like any other
+	}
+	url, err := c.Redis.URL.Read(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read redis.url: %w", err)
+	}
+	return redisstore.Open(redisstore.Config{URL: url, CAFile: c.Redis.CAFile, PoolSize: c.Redis.PoolSize, Log: log})
 }

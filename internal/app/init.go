@@ -70,7 +70,7 @@ func CheckInitialised(ctx context.Context, c *config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	db, err := OpenDatabase(ctx, c, nil, nil)
+	db, err := OpenDatabase(ctx, c, nil)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func CheckInitialised(ctx context.Context, c *config.Config) (err error) {
 
 // fillDatabase brings an empty database to the first state that a server starts from.
 func fillDatabase(ctx context.Context, c *config.Config, log *slog.Logger, master, pepper rootkeys.Set, algs []apis.Alg) (err error) {
-	db, err := OpenDatabase(ctx, c, log, nil)
+	db, err := OpenDatabase(ctx, c, log)
 	if err != nil {
 		return err
 	}

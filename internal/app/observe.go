@@ -21,6 +21,13 @@ func (a *App) observe(failures *limits.Failures, refusals *audit.Refusals) {
 	a.metrics.Cache("failures", failures.Stats)
 	a.metrics.Cache("refusals", refusals.Stats)
 	a.metrics.RegistryStaleness(a.cache.Stale)
+	if r := a.replicated; r != nil {
+		n := r.Counts()
+		a.metrics.Revocations(telemetry.Revocations{
+			Leased: r.Trusted, FromRedis: n.FromRedis.Load, FromLedger: n.FromLedger.Load,
+			Rebuilds: n.Rebuilds.Load, Withdrawals: n.Withdrawals.Load,
+		})
+	}
 	a.metrics.SigningKeys(func() map[telemetry.KeyState]int {
 		counts := map[telemetry.KeyState]int{}
 		for _, k := range a.ring.Keys() {
@@ -45,5 +52,13 @@ func (a *App) ready(ctx context.Context) []endpoints.Check {
 	if len(a.ring.Algorithms()) == 0 {
 		signing.State, signing.Detail = endpoints.Failing, "no signing key is active"
 	}
-	return []endpoints.Check{database, signing}
+	checks := []endpoints.Check{database, signing}
+	if a.redis != nil {
+		redis := endpoints.Check{Name: "redis", State: endpoints.OK}
+		if !a.replicated.Trusted() {
+			redis.State, redis.Detail = endpoints.Degraded, "introspection reads the database instead; nothing is refused"
+		}
+		checks = append(checks, redis)
+	}
+	return checks
 }

@@ -81,6 +81,9 @@ func (a *App) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	errs = append(errs, a.tracing.Close(ctx))
+	if a.redis != nil {
+		errs = append(errs, a.redis.Close())
+	}
 	if a.db != nil {
 		errs = append(errs, a.db.Close())
 	}

@@ -255,6 +255,11 @@ func (r *Registry) CutOff(ctx context.Context, by audit.Actor, idOrName, reason 
 // Delete removes a client for ever: its ID is not used again, its tokens end at once.
 func (r *Registry) Delete(ctx context.Context, by audit.Actor, idOrName string) error {
 	c, err := r.cfg.Store.FindClient(ctx, idOrName)
+	if errors.Is(err, ErrNotFound) {
+		// An attempt before this one may have deleted it and died before its tokens' end was known everywhere. The store, asked
+		// for a change, makes sure of that before it says that there is no such client.
+		c, err = &Client{ID: idOrName}, nil
+	}
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,19 @@ type fixture struct {
 
 func setup(t *testing.T) fixture {
 	t.Helper()
-	cfg := sqlstore.Config{Driver: "sqlite", Path: filepath.Join(t.TempDir(), "signet.db")}
+	return setupWith(t, nil)
+}
+
+// setupWith confirms changes in a way of the test's own, once the fixture is there.
+func setupWith(t *testing.T, confirm func(context.Context) error) fixture {
+	t.Helper()
+	there := false
+	cfg := sqlstore.Config{Driver: "sqlite", Path: filepath.Join(t.TempDir(), "signet.db"), Confirm: func(ctx context.Context) error {
+		if there && confirm != nil {
+			return confirm(ctx)
+		}
+		return nil
+	}}
 	if err := sqlstore.Create(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +64,7 @@ func setup(t *testing.T) fixture {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	there = true
 	pepper := credential.NewPepper(rootkeys.Generate())
 	return fixture{
 		Registry: clients.NewRegistry(clients.RegistryConfig{Store: db.Clients(), APIs: db.APIs(), Pepper: pepper, MaxTTL: time.Hour}),
@@ -92,11 +105,11 @@ func (f fixture) opens(t *testing.T, id string, secret credential.Secret) bool {
 // dead reports whether a token of the client with this generation was taken back.
 func (f fixture) dead(t *testing.T, id string, generation int64) bool {
 	t.Helper()
-	revoked, err := f.db.Revocations().Check(t.Context(), revocations.Token{JTI: "any", ClientID: id, Generation: generation})
+	revoked, err := f.db.Revocations().Revoked(t.Context(), []revocations.Token{{JTI: "any", ClientID: id, Generation: generation}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return revoked
+	return revoked[0]
 }
 
 func TestCreate(t *testing.T) {
@@ -349,5 +362,23 @@ func TestWhatEndsTokens(t *testing.T) {
 				t.Errorf("tokens from before are dead: %v, want %v", got, test.dead)
 			}
 		})
+	}
+}
+
+// TestDeletedBefore tries a deletion again that another process has done and not confirmed before it died: it is no client
+// any more, and that is said after its cut-off is confirmed and not before.
+func TestDeletedBefore(t *testing.T) {
+	t.Parallel()
+	confirmed, trouble := 0, errors.New("not confirmed")
+	f := setupWith(t, func(context.Context) error {
+		confirmed++
+		return trouble
+	})
+	if err := f.Delete(t.Context(), local, "client_gone"); !errors.Is(err, trouble) || confirmed != 1 {
+		t.Errorf("Delete = %v after %d confirmations", err, confirmed)
+	}
+	trouble = nil
+	if err := f.Delete(t.Context(), local, "client_gone"); !errors.Is(err, clients.ErrNotFound) || confirmed != 2 {
+		t.Errorf("Delete = %v after %d confirmations", err, confirmed)
 	}
 }

@@ -26,6 +26,10 @@ type Config struct {
 	Proxy Proxy `koanf:"proxy"`
 	// Database says where clients, keys and revocations are kept.
 	Database Database `koanf:"database"`
+	// Redis is where replicas share what was revoked, for fast introspection. Only with postgres, and optional there.
+	Redis Redis `koanf:"redis"`
+	// Revocation is about what happens when the stores are away.
+	Revocation Revocation `koanf:"revocation"`
 	// Keys is about root keys and signing keys.
 	Keys Keys `koanf:"keys"`
 	// Tokens bounds the lifetimes that admins may set.
@@ -86,6 +90,26 @@ type Database struct {
 	URL SecretRef `koanf:"url"`
 	// MaxConns is the most connections to PostgreSQL that this replica opens.
 	MaxConns int `koanf:"max_conns"`
+}
+
+// Redis is where replicas share what was revoked. PostgreSQL keeps the truth; Redis holds a copy, which is made anew when it
+// is lost, and needs no persistence. 6.2 or later.
+type Redis struct {
+	// URL says where the Redis URL is found: redis://user:password@host:port/database, rediss:// for TLS; with
+	// ?master_name=NAME the host is a Sentinel. Default: the environment variable SIGNET_REDIS_URL where it is set, else none.
+	URL SecretRef `koanf:"url"`
+	// CAFile is the authority that signed Redis' certificate, PEM. Empty: the system's authorities.
+	CAFile string `koanf:"ca_file"`
+	// PoolSize is the most connections to Redis that this replica opens.
+	PoolSize int `koanf:"pool_size"`
+}
+
+// Revocation is about what happens when the stores are away.
+type Revocation struct {
+	// Grace is how long introspection goes on from Redis alone while PostgreSQL cannot be read, up to 60s. 0: 500 ms. Two
+	// faults at once then break the promise: while this replica is cut off from PostgreSQL and another replica cannot write
+	// to Redis, a revocation is acknowledged that this replica does not see before the grace has passed.
+	Grace time.Duration `koanf:"grace"`
 }
 
 // Keys is about root keys and signing keys.

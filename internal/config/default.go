@@ -10,10 +10,15 @@ const (
 	maxTokenTTL   = 24 * time.Hour // DESIGN.md §4
 	minTokenTTL   = time.Second
 	maxSocketPath = 107 // bytes of sun_path on Linux, less the closing NUL (unix(7))
+	maxGrace      = time.Minute
+	minRedisConns = 4 // to PostgreSQL: a rebuild of the set in Redis holds two
 )
 
 // DefaultURLEnv is the environment variable that holds the PostgreSQL URL where the configuration names none.
 const DefaultURLEnv = "SIGNET_DATABASE_URL"
+
+// DefaultRedisURLEnv is the environment variable that holds the Redis URL where the configuration names none.
+const DefaultRedisURLEnv = "SIGNET_REDIS_URL"
 
 // DefaultDataDir is the data directory of a server that was told none.
 const DefaultDataDir = "/var/lib/signet"
@@ -31,6 +36,7 @@ func defaults() *Config {
 		DataDir:  DefaultDataDir,
 		Listen:   Listen{Public: "127.0.0.1:8080", Admin: "127.0.0.1:8081"},
 		Database: Database{Driver: SQLite, MaxConns: 16},
+		Redis:    Redis{PoolSize: 16},
 		Keys:     Keys{RotateEvery: 30 * 24 * time.Hour, JWKSMaxAge: 5 * time.Minute},
 		Tokens:   Tokens{DefaultTTL: 5 * time.Minute, MaxTTL: maxTokenTTL},
 		Limits: Limits{

@@ -14,8 +14,9 @@ var serviceLinks = regexp.MustCompile(`^SIGNET_(SERVICE_HOST|SERVICE_PORT(_[A-Z0
 
 // environ is what the environment says.
 type environ struct {
-	values  map[string]any
-	unknown []string // names that begin with SIGNET_ and are no option
+	values   map[string]any
+	unknown  []string // names that begin with SIGNET_ and are no option
+	redisURL bool     // DefaultRedisURLEnv is set
 }
 
 func fromEnviron(vars []string, problems *Problems) environ {
@@ -31,6 +32,7 @@ func fromEnviron(vars []string, problems *Problems) environ {
 		}
 		o, known := byName[name]
 		if !known {
+			e.redisURL = e.redisURL || name == DefaultRedisURLEnv && text != ""
 			e.unknown = append(e.unknown, name)
 			continue
 		}
@@ -53,7 +55,7 @@ func (e environ) refuseUnknown(c *Config, problems *Problems) {
 	}
 	for _, name := range e.unknown {
 		switch name {
-		case DefaultURLEnv, c.Database.URL.Env, c.Keys.MasterKey.Env, c.Keys.Pepper.Env:
+		case DefaultURLEnv, DefaultRedisURLEnv, c.Database.URL.Env, c.Redis.URL.Env, c.Keys.MasterKey.Env, c.Keys.Pepper.Env:
 		case "SIGNET_KEYS_MASTER_KEY", "SIGNET_KEYS_PEPPER":
 			problems.add(name, "a secret is not an option; set %s_ENV=%s to have it read from this variable", name, name)
 		default:

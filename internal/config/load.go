@@ -60,6 +60,9 @@ func load(o Options) (*Config, Problems, error) {
 		return nil, nil, fmt.Errorf("find data_dir: %w", err)
 	}
 	c.derive()
+	if c.Redis.URL.empty() && env.redisURL {
+		c.Redis.URL.Env = DefaultRedisURLEnv
+	}
 	env.refuseUnknown(c, &problems)
 	return c, problems, nil
 }
@@ -75,7 +78,7 @@ func decoder(c *Config) *mapstructure.DecoderConfig {
 
 // dropRivals removes the ways to a secret that a lower layer named where this layer names another, since a secret has one.
 func dropRivals(k *koanf.Koanf, layer map[string]any) {
-	for _, secret := range []string{"database.url", "keys.master_key", "keys.pepper"} {
+	for _, secret := range []string{"database.url", "redis.url", "keys.master_key", "keys.pepper"} {
 		for path := range layer {
 			if strings.HasPrefix(path, secret+".") {
 				k.Delete(secret)

@@ -63,6 +63,42 @@ func TestSecretHasOneWay(t *testing.T) {
 	}
 }
 
+// TestRedisURLVariableIsTheDefault holds that the variable alone turns Redis on, and yields to what the configuration says.
+func TestRedisURLVariableIsTheDefault(t *testing.T) {
+	t.Parallel()
+	postgres := least + "database:\n  driver: postgres\n"
+	elsewhere := postgres + "redis:\n  url:\n    file: /etc/redis-url\n"
+	for _, tt := range []struct {
+		name, file string
+		environ    []string
+		want       SecretRef
+	}{
+		{"not set", postgres, nil, SecretRef{}},
+		{"empty", postgres, []string{"SIGNET_REDIS_URL="}, SecretRef{}},
+		{"set", postgres, []string{"SIGNET_REDIS_URL=redis://h"}, SecretRef{Env: "SIGNET_REDIS_URL"}},
+		{"file", elsewhere, []string{"SIGNET_REDIS_URL=redis://h"}, SecretRef{File: "/etc/redis-url"}},
+		{
+			"another variable over the file", elsewhere,
+			[]string{"SIGNET_REDIS_URL_ENV=SIGNET_OTHER", "SIGNET_OTHER=redis://h"},
+			SecretRef{Env: "SIGNET_OTHER"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c, err := Load(Options{File: write(t, tt.file), Environ: tt.environ})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, c.Redis.URL); diff != "" {
+				t.Errorf("redis.url (-want +got):\n%s", diff)
+			}
+			if c.UsesRedis() == tt.want.empty() {
+				t.Errorf("UsesRedis: %v", c.UsesRedis())
+			}
+		})
+	}
+}
+
 func TestDerivedDefaultsFollowTheDataDirectory(t *testing.T) {
 	t.Parallel()
 	c, err := Load(Options{File: write(t, least), Environ: []string{"SIGNET_DATA_DIR=/srv/s"}})
@@ -104,6 +140,8 @@ var refusals = []struct {
 	{name: "section as value", file: least + "log: debug\n", want: []string{"log: want a section"}},
 	{name: "secret written out", file: least + "keys:\n  pepper: 1:c2VjcmV0LXBlcHBlcg\n", want: []string{"keys.pepper: a secret is never written here"}, absent: "c2VjcmV0"},
 	{name: "secret written out in the environment", file: least, environ: []string{"SIGNET_KEYS_PEPPER=1:c2VjcmV0"}, want: []string{"SIGNET_KEYS_PEPPER: a secret is not an option; set SIGNET_KEYS_PEPPER_ENV=SIGNET_KEYS_PEPPER"}, absent: "c2VjcmV0"},
+	{name: "Redis URL written out", file: least + "redis:\n  url: redis://:hunter2@h\n", want: []string{"redis.url: a secret is never written here"}, absent: "hunter2"},
+	{name: "Redis URL with SQLite", file: least, environ: []string{"SIGNET_REDIS_URL=redis://:hunter2@h"}, want: []string{"redis.url: is of no use"}, absent: "hunter2"},
 	{name: "secret with two ways", file: least + "keys:\n  pepper:\n    file: /a\n    env: B\n", want: []string{"keys.pepper: has more than one"}},
 	{name: "unknown variable", file: least, environ: []string{"SIGNET_LOG_LEVLE=debug"}, want: []string{"SIGNET_LOG_LEVLE: no such option; did you mean SIGNET_LOG_LEVEL?"}},
 	{name: "malformed variable", file: least, environ: []string{"SIGNET_DATABASE_MAX_CONNS=hunter2"}, want: []string{"SIGNET_DATABASE_MAX_CONNS: want a whole number"}, absent: "hunter2"},

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -22,6 +23,7 @@ func (c *Config) problems() Problems {
 	c.checkListen(&p)
 	c.checkProxy(&p)
 	c.checkDatabase(&p)
+	c.checkRedis(&p)
 	c.checkKeys(&p)
 	c.checkTokens(&p)
 	c.checkLimits(&p)
@@ -136,6 +138,29 @@ func (c *Config) checkDatabase(p *Problems) {
 	between(p, "database.max_conns", c.Database.MaxConns, 1, 1000)
 	checkRef(p, "database.url", c.Database.URL)
 }
+
+func (c *Config) checkRedis(p *Problems) {
+	checkRef(p, "redis.url", c.Redis.URL)
+	between(p, "redis.pool_size", c.Redis.PoolSize, 1, 1000)
+	lasts(p, "revocation.grace", c.Revocation.Grace, 0, maxGrace)
+	if !c.UsesRedis() {
+		return
+	}
+	if c.Database.Driver == SQLite {
+		p.add("redis.url", "is of no use with database.driver sqlite, where one process holds everything; leave it out")
+	} else if c.Database.MaxConns < minRedisConns {
+		p.add("database.max_conns", "must be at least %d with Redis", minRedisConns)
+	}
+	if c.Redis.CAFile == "" {
+		return
+	}
+	if info, err := os.Stat(c.Redis.CAFile); err != nil || !info.Mode().IsRegular() {
+		p.add("redis.ca_file", "is not a file that can be found")
+	}
+}
+
+// UsesRedis says whether a Redis is configured.
+func (c *Config) UsesRedis() bool { return !c.Redis.URL.empty() }
 
 func (c *Config) checkKeys(p *Problems) {
 	checkRef(p, "keys.master_key", c.Keys.MasterKey)

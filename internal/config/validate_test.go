@@ -2,8 +2,6 @@ package config
 
 import (
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +19,9 @@ func valid() *Config {
 	c.Issuer = "https://auth.example.com"
 	return c
 }
+
+// redis makes a configuration with PostgreSQL and Redis of a valid one.
+func redis(c *Config) { c.Database.Driver, c.Redis.URL.Env = Postgres, DefaultRedisURLEnv }
 
 func TestDefaultIsValidButForTheIssuer(t *testing.T) {
 	t.Parallel()
@@ -85,6 +86,19 @@ func TestGuards(t *testing.T) {
 
 		{"unknown driver", func(c *Config) { c.Database.Driver = "mysql" }, "database.driver: want one of sqlite, postgres"},
 		{"no connections", func(c *Config) { c.Database.MaxConns = 0 }, "database.max_conns: want 1 to 1000"},
+		{"Redis", func(c *Config) { redis(c) }, ""},
+		{"Redis with SQLite", func(c *Config) { redis(c); c.Database.Driver = SQLite }, "redis.url: is of no use with database.driver sqlite"},
+		{"Redis with three connections", func(c *Config) { redis(c); c.Database.MaxConns = 3 }, "database.max_conns: must be at least 4 with Redis"},
+		{"Redis with four connections", func(c *Config) { redis(c); c.Database.MaxConns = 4 }, ""},
+		{"three connections without Redis", func(c *Config) { c.Database.Driver, c.Database.MaxConns = Postgres, 3 }, ""},
+		{"authority of Redis that is not there", func(c *Config) { redis(c); c.Redis.CAFile = "/none.pem" }, "redis.ca_file: is not a file"},
+		{"authority of Redis that is a directory", func(c *Config) { redis(c); c.Redis.CAFile = "/" }, "redis.ca_file: is not a file"},
+		{"authority of Redis that is there", func(c *Config) { redis(c); c.Redis.CAFile = "validate_test.go" }, ""},
+		{"no connection to Redis", func(c *Config) { c.Redis.PoolSize = 0 }, "redis.pool_size: want 1 to 1000"},
+		{"two ways to the Redis URL", func(c *Config) { redis(c); c.Redis.URL.File = "/f" }, "redis.url: has more than one"},
+		{"longest grace", func(c *Config) { c.Revocation.Grace = time.Minute }, ""},
+		{"grace beyond the longest", func(c *Config) { c.Revocation.Grace = time.Minute + 1 }, "revocation.grace: want 0s to 1m"},
+		{"negative grace", func(c *Config) { c.Revocation.Grace = -1 }, "revocation.grace: want 0s to 1m"},
 		{"one file for both root keys", func(c *Config) { c.Keys.Pepper = c.Keys.MasterKey }, "keys.pepper: is the file of keys.master_key"},
 		{"JWKS that nobody may keep", func(c *Config) { c.Keys.JWKSMaxAge = 0 }, "keys.jwks_max_age: want 1s to 1d"},
 		{"rotation before verifiers know the key", func(c *Config) { c.Keys.RotateEvery = 19 * time.Minute }, "keys.rotate_every: must be at least four times keys.jwks_max_age (20m)"},
@@ -152,38 +166,5 @@ func TestPrintMasksAndReadsBack(t *testing.T) {
 	c.Keys.Pepper.Exec = []string{"vault", "[masked]", "[masked]"}
 	if diff := cmp.Diff(c, again, comparePrefix); diff != "" {
 		t.Errorf("read back (-printed +read):\n%s", diff)
-	}
-}
-
-func TestSecretRefReads(t *testing.T) {
-	t.Setenv("SIGNET_TEST_SECRET", " from-env\n")
-	file := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(file, []byte("from-file\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for want, ref := range map[string]SecretRef{
-		"from-file": {File: file},
-		"from-env":  {Env: "SIGNET_TEST_SECRET"},
-		"from-exec": {Exec: []string{"echo", "from-exec"}},
-	} {
-		if got, err := ref.Read(t.Context()); err != nil || got != want {
-			t.Errorf("%v: %q, %v, want %q", ref, got, err, want)
-		}
-	}
-	for _, ref := range []SecretRef{
-		{},
-		{File: file, Env: "SIGNET_TEST_SECRET"},
-		{File: file + ".none"},
-		{Env: "SIGNET_TEST_SECRET_THAT_IS_NOT_SET"},
-		{Exec: []string{"false"}},
-		{Exec: []string{"true"}},
-		{Exec: []string{"sh", "-c", "echo hunter2 >&2; echo hunter2; exit 1"}},
-	} {
-		got, err := ref.Read(t.Context())
-		if err == nil {
-			t.Errorf("%v: read %q, want an error", ref, got)
-		} else if strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%v: error repeats the secret: %v", ref, err)
-		}
 	}
 }

@@ -23,6 +23,7 @@ type Config struct {
 	Poll        time.Duration                   // between two reads of the epoch; 0 means 200 ms
 	MaxStale    time.Duration                   // how long what is cached counts after the last epoch read; 0 means 60 s
 	KeysChanged func(ctx context.Context) error // called when the signing keys changed; an error is retried at the next poll
+	Polled      func(sent time.Time, p Poll)    // called after each successful poll, with the moment before it was sent; must not block; may be nil
 	Log         *slog.Logger
 }
 
@@ -64,7 +65,7 @@ func New(cfg Config) (*Cache, error) {
 // Start reads the epoch and the APIs for the first time.
 func (c *Cache) Start(ctx context.Context) error {
 	sent := time.Now()
-	epoch, _, _, err := c.cfg.Source.Epoch(ctx, 0)
+	poll, err := c.cfg.Source.Poll(ctx, 0)
 	if err != nil {
 		return fmt.Errorf("read the registry epoch: %w", err)
 	}
@@ -72,7 +73,7 @@ func (c *Cache) Start(ctx context.Context) error {
 		return err
 	}
 	c.mu.Lock()
-	c.epoch = epoch
+	c.epoch = poll.Epoch
 	c.mu.Unlock()
 	c.read.Store(&sent)
 	return nil
@@ -110,17 +111,20 @@ func (c *Cache) Refresh(ctx context.Context) error {
 	since := c.epoch
 	c.mu.Unlock()
 	sent := time.Now()
-	epoch, changes, complete, err := c.cfg.Source.Epoch(ctx, since)
+	poll, err := c.cfg.Source.Poll(ctx, since)
 	if err != nil {
 		return fmt.Errorf("read the registry epoch: %w", err)
 	}
-	if epoch != since {
+	if c.cfg.Polled != nil {
+		c.cfg.Polled(sent, poll)
+	}
+	if poll.Epoch != since {
 		// An epoch that went backwards is another database, such as a restored one: nothing cached may stay.
-		if err := c.apply(ctx, changes, complete && epoch > since); err != nil {
+		if err := c.apply(ctx, poll.Changes, poll.Complete && poll.Epoch > since); err != nil {
 			return err
 		}
 		c.mu.Lock()
-		c.epoch = epoch
+		c.epoch = poll.Epoch
 		c.mu.Unlock()
 	}
 	if err := c.reloadKeys(ctx); err != nil {

@@ -70,17 +70,17 @@ func (d *database) APIs(context.Context) ([]*apis.API, error) {
 	return list, nil
 }
 
-func (d *database) Epoch(_ context.Context, since int64) (int64, []registry.Change, bool, error) {
+func (d *database) Poll(_ context.Context, since int64) (registry.Poll, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.down {
-		return 0, nil, false, errors.New("connection refused")
+		return registry.Poll{}, errors.New("connection refused")
 	}
 	epoch := int64(len(d.log))
 	if since < d.kept || since > epoch {
-		return epoch, nil, false, nil
+		return registry.Poll{Epoch: epoch}, nil
 	}
-	return epoch, append([]registry.Change(nil), d.log[since:]...), true, nil
+	return registry.Poll{Epoch: epoch, Changes: append([]registry.Change(nil), d.log[since:]...), Complete: true}, nil
 }
 
 func (d *database) set(id string, generation int64) {

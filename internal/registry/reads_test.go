@@ -16,9 +16,9 @@ import (
 // meddled is a database in which a test does something between two reads.
 type meddled struct {
 	*database
-	afterAPIs  func() error // runs after the APIs were read; its error replaces them
-	afterEpoch func()
-	careless   bool // calls its changes complete when the epoch went backwards
+	afterAPIs func() error // runs after the APIs were read; its error replaces them
+	afterPoll func()
+	careless  bool // calls its changes complete when the epoch went backwards
 }
 
 func (m *meddled) APIs(ctx context.Context) ([]*apis.API, error) {
@@ -31,12 +31,13 @@ func (m *meddled) APIs(ctx context.Context) ([]*apis.API, error) {
 	return list, err
 }
 
-func (m *meddled) Epoch(ctx context.Context, since int64) (int64, []registry.Change, bool, error) {
-	epoch, changes, complete, err := m.database.Epoch(ctx, since)
-	if m.afterEpoch != nil {
-		m.afterEpoch()
+func (m *meddled) Poll(ctx context.Context, since int64) (registry.Poll, error) {
+	poll, err := m.database.Poll(ctx, since)
+	if m.afterPoll != nil {
+		m.afterPoll()
 	}
-	return epoch, changes, complete || m.careless, err
+	poll.Complete = poll.Complete || m.careless
+	return poll, err
 }
 
 func (m *meddled) started(t *testing.T) *registry.Cache {
@@ -131,7 +132,7 @@ func TestCacheForgetsWhatIsGone(t *testing.T) {
 func TestStaleCountsFromTheQuestion(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := &meddled{database: newDatabase(), afterEpoch: func() { time.Sleep(time.Second) }}
+		m := &meddled{database: newDatabase(), afterPoll: func() { time.Sleep(time.Second) }}
 		c := m.started(t)
 		if stale := c.Stale(); stale != time.Second {
 			t.Errorf("stale for %v after the start, want 1s", stale)

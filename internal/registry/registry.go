@@ -44,7 +44,17 @@ type Source interface {
 	Client(ctx context.Context, id string) (*clients.Client, error)
 	// APIs returns all APIs.
 	APIs(ctx context.Context) ([]*apis.API, error)
-	// Epoch returns the current epoch and the changes after since, in one consistent read. complete is false when changes
-	// after since are no longer kept: everything cached must go.
-	Epoch(ctx context.Context, since int64) (epoch int64, changes []Change, complete bool, err error)
+	// Poll reads what has changed after the epoch since, all at one moment after the call began.
+	Poll(ctx context.Context, since int64) (Poll, error)
+}
+
+// Poll is what one look at the database's epoch gives.
+type Poll struct {
+	Epoch    int64
+	Changes  []Change // after the epoch that was asked about
+	Complete bool     // false when some of these are no longer kept: everything cached must go
+
+	// For the revocations that replicas share (PostgreSQL); zero with SQLite.
+	Trust       revocations.Trust
+	Unconfirmed bool // there are cut-offs that have not been brought to Redis yet
 }

@@ -34,6 +34,7 @@ type Server struct {
 	Env  []string `json:"-"`
 
 	database string // PostgreSQL URL; empty: SQLite
+	redis    string // its URL; empty: none
 }
 
 // Dev starts `signet dev` on free ports with a data directory of its own and waits until it is ready.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,6 +24,10 @@ type Config struct {
 	Env []string
 	// Through, if given, changes the URL of the database for this server: to that of a proxy before it.
 	Through func(database string) string
+	// Redis is a redis:// URL. Empty: none, or that of the server that this is a replica of.
+	Redis string
+	// RedisThrough is Through for Redis.
+	RedisThrough func(redis string) string
 	// ReplicaOf runs one more replica of a server on PostgreSQL: same database, issuer and root keys, and no init.
 	ReplicaOf *Server
 }
@@ -34,13 +39,16 @@ func Serve(t testing.TB, c Config) *Server {
 	admin := address(t)
 	if r := c.ReplicaOf; r != nil {
 		s.Issuer, c.Database = r.Issuer, r.database
+		if c.Redis == "" {
+			c.Redis = r.redis
+		}
 		c.Env = append(c.Env, "SIGNET_KEYS_MASTER_KEY_FILE="+r.rootKey("master"), "SIGNET_KEYS_PEPPER_FILE="+r.rootKey("pepper"))
 	}
 	s.Issuer = strings.ReplaceAll(s.Issuer, "ADDRESS", s.Address)
 	if s.Issuer == "" {
 		s.Issuer = "http://" + s.Address
 	}
-	s.database, s.TokenEndpoint, s.JWKSURI = c.Database, s.Issuer+"/oauth2/token", s.Issuer+"/.well-known/jwks.json"
+	s.database, s.redis, s.TokenEndpoint, s.JWKSURI = c.Database, c.Redis, s.Issuer+"/oauth2/token", s.Issuer+"/.well-known/jwks.json"
 	s.IntrospectionEndpoint, s.RevocationEndpoint = s.Issuer+"/oauth2/introspect", s.Issuer+"/oauth2/revoke"
 	s.AdminURL, s.AdminSocket = "http://"+admin, filepath.Join(s.DataDir, "admin.sock")
 
@@ -48,13 +56,7 @@ func Serve(t testing.TB, c Config) *Server {
 	if err := os.WriteFile(file, []byte(s.configuration(admin)+c.ExtraYAML), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env, reached := c.Env, c.Database
-	if c.Through != nil {
-		reached = c.Through(reached)
-	}
-	if c.Database != "" {
-		env = append(env, "SIGNET_DATABASE_URL="+reached)
-	}
+	env := slices.Concat(c.Env, reached("SIGNET_DATABASE_URL", c.Database, c.Through), reached("SIGNET_REDIS_URL", c.Redis, c.RedisThrough))
 	if c.ReplicaOf == nil {
 		if _, text, err := Run(t, env, "init", "--config", file); err != nil {
 			t.Fatalf("signet init: %v\n%s", err, text)
@@ -63,6 +65,17 @@ func Serve(t testing.TB, c Config) *Server {
 	s.File, s.Env = file, env
 	s.Again(t)
 	return s
+}
+
+// reached is the environment that names a store by the URL it is reached at, or nothing where there is no store.
+func reached(name, store string, through func(string) string) []string {
+	if store == "" {
+		return nil
+	}
+	if through != nil {
+		store = through(store)
+	}
+	return []string{name + "=" + store}
 }
 
 func (s *Server) configuration(admin string) string {

@@ -17,7 +17,7 @@ func TestTrail(t *testing.T) {
 		for i := range 105 {
 			e := event([]string{"token.revoke", "key.rotate"}[i%2])
 			e.Subject = fmt.Sprint("subject-", i%3)
-			if err := db.Revocations().Revoke(t.Context(), hour(fmt.Sprint(i)), e); err != nil {
+			if err := record(t.Context(), db, hour(fmt.Sprint(i)), e); err != nil {
 				t.Fatal(err)
 			}
 		}

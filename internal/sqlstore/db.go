@@ -21,12 +21,19 @@ import (
 
 // Config says which database to open, and how.
 type Config struct {
-	Driver    string                // "postgres" or "sqlite"
-	URL       string                // of PostgreSQL: "postgres://…"; may hold a password and is never printed
-	Path      string                // of the SQLite file
-	MaxConns  int                   // most connections to PostgreSQL, most readers of SQLite; 0 means 10
-	Committed func(registry.Commit) // called after each commit that changed the registry or cut something off, before the store returns; may be nil
-	Log       *slog.Logger          // of connections that fail; nil discards
+	Driver   string       // "postgres" or "sqlite"
+	URL      string       // of PostgreSQL: "postgres://…"; may hold a password and is never printed
+	Path     string       // of the SQLite file
+	MaxConns int          // most connections to PostgreSQL, most readers of SQLite; 0 means 10
+	Log      *slog.Logger // of connections that fail; nil discards
+
+	// Committed is called after each commit that changed the registry or cut something off, before the store returns; may be
+	// nil. Its context does not end with the caller's.
+	Committed func(ctx context.Context, c registry.Commit)
+	// Confirm is called, after Committed, before a change is answered: with success, with nothing to do, or with a refusal of
+	// the domain. It returns when every cut-off that is committed counts everywhere; its error is the answer instead. Nil
+	// where one process owns the data.
+	Confirm func(ctx context.Context) error
 
 	// InsecureSkipFsyncCheck takes a PostgreSQL server with fsync=off. What it acknowledged can be gone after a crash of its
 	// machine, revocations too: for tests on servers whose data is worth nothing.
@@ -61,7 +68,8 @@ type DB struct {
 	dialect   dialect
 	write     *gorm.DB // PostgreSQL: the pool. SQLite: the one connection that writes.
 	read      *gorm.DB // PostgreSQL: the same pool. SQLite: the readers.
-	committed func(registry.Commit)
+	committed func(ctx context.Context, c registry.Commit)
+	confirm   func(ctx context.Context) error
 
 	// unbounded opens a pool of PostgreSQL without timeouts, for migrations; nil for SQLite, which has none.
 	unbounded func() *sql.DB
@@ -159,6 +167,14 @@ func (db *DB) Keys() keys.Store { return keyStore{db} }
 
 // Revocations returns the durable store of revocations and cut-offs.
 func (db *DB) Revocations() revocations.Truth { return revocationStore{db} }
+
+// Ledger returns the same store with what replicas need that share it. Nil with SQLite, which belongs to one process.
+func (db *DB) Ledger() revocations.Ledger {
+	if db.dialect.name != "postgres" {
+		return nil
+	}
+	return revocationStore{db}
+}
 
 // Trail returns the audit trail.
 func (db *DB) Trail() audit.Trail { return trail{db} }

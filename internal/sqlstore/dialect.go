@@ -21,6 +21,9 @@ type dialect struct {
 	label    string // condition on a client's labels: key, value
 	table    string // a table made of a JSON list: columns
 	column   string // one column of it: name, type
+	fresh    string // whether a new cut-off counts as confirmed: not where it must be brought to Redis before
+	trust    string // the trust row, and whether a cut-off is not confirmed; constants where there is no Redis
+	beside   string // what it takes to have trust in a FROM clause
 }
 
 func postgresDialect() dialect {
@@ -34,6 +37,10 @@ func postgresDialect() dialect {
 		label:    "labels::jsonb ->> ? = ?",
 		table:    "json_to_recordset(?::json) AS given (%s)",
 		column:   "%s %s",
+		fresh:    "0",
+		trust: "t.write_id, t.read_id, t.generation, t.settled, " +
+			"CASE WHEN EXISTS (SELECT 1 FROM cut_offs WHERE confirmed = 0) THEN 1 ELSE 0 END",
+		beside: "JOIN redis_trust t ON t.one = e.one",
 	}
 }
 
@@ -47,6 +54,8 @@ func sqliteDialect() dialect {
 		label:    "EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)",
 		table:    "(SELECT %s FROM json_each(?)) AS given",
 		column:   "value ->> '%[1]s' AS %[1]s",
+		fresh:    "1",
+		trust:    "'', '', 0, 0, 0",
 	}
 }
 

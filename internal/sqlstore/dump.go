@@ -12,7 +12,8 @@ import (
 )
 
 // dumped lists the tables of a dump with the order of their rows; a table comes after those that it refers to.
-// registry_changes is left out: what it is for, the caches of running replicas, does not outlive a restore.
+// registry_changes and redis_trust are left out: what they are for, the caches of running replicas, does not outlive a
+// restore.
 func dumped() []struct{ table, order string } {
 	return []struct{ table, order string }{
 		{"meta", "key"},
@@ -107,11 +108,22 @@ func (db *DB) FinishRestore(ctx context.Context, issuer string, nothingLost bool
 				return by, err
 			}
 		}
-		if err := setMeta(c.tx, "issuer", issuer); err != nil {
+		if err := c.distrust(); err != nil {
 			return by, err
 		}
-		return by, nil
+		return by, setMeta(c.tx, "issuer", issuer)
 	})
+}
+
+// distrust makes sure that no lease and no set in Redis from the time of the lost database counts with this one: its
+// generation is one that the other never reached. Replicas may be running all the time.
+func (c *change) distrust() error {
+	err := c.tx.Exec("UPDATE redis_trust SET write_id = '', read_id = '', settled = 0, generation = "+
+		c.db.dialect.greatest+"(generation + 1, ?)", c.now.Unix()).Error
+	if err != nil {
+		return fmt.Errorf("withdraw trust in Redis: %w", err)
+	}
+	return nil
 }
 
 // raiseAll raises the generation of every client. It becomes the time in seconds, unless it is higher: one more would not do,

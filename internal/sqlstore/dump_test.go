@@ -74,7 +74,7 @@ func filled(t *testing.T, config sqlstore.Config) *sqlstore.DB {
 	cut(t, db, revocations.ByKey, "kid", 0)
 	err := errors.Join(
 		db.SetMeta(t.Context(), "issuer", "https://as.test"),
-		db.Revocations().Revoke(t.Context(), hour("j"), event("token.revoke")),
+		record(t.Context(), db, hour("j"), event("token.revoke")),
 		db.Assertions().Use(t.Context(), "client_1", "j", now().Add(time.Hour)),
 		db.Usage().AddUsage(t.Context(), usage.Batch{
 			Tokens:  map[usage.Key]int64{{ClientID: "client_1", API: orders, Day: "2026-02-03"}: 5},
@@ -106,7 +106,7 @@ func TestDumpAndLoad(t *testing.T) {
 					t.Fatalf("%d rows are too few to prove anything:\n%s", tables, want)
 				}
 				target := open(t, fresh(t, to))
-				if err := target.Load(t.Context(), 1, rows(epochLine+want)); err != nil {
+				if err := target.Load(t.Context(), latest(t, target), rows(epochLine+want)); err != nil {
 					t.Fatalf("Load: %v", err)
 				}
 				if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(dump(t, target), "\n")); diff != "" {
@@ -130,6 +130,16 @@ func TestDumpAndLoad(t *testing.T) {
 	}
 }
 
+// latest is the schema version of this program.
+func latest(t *testing.T, db *sqlstore.DB) int64 {
+	t.Helper()
+	status, err := db.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status.Latest
+}
+
 func TestLoadRefuses(t *testing.T) {
 	t.Parallel()
 	const key = `{"Table":"meta","Values":{"key":"issuer","value":"x"}}` + "\n"
@@ -143,6 +153,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"no version", 0, rows(epochLine), "no schema version"},
 		{"an unknown table", 1, rows(epochLine + key + `{"Table":"users","Values":{}}`), `unknown table "users"`},
 		{"a table of the schema that no dump has", 1, rows(`{"Table":"schema_version","Values":{"version_id":9}}`), "unknown table"},
+		{"the trust of other processes in a Redis", 2, rows(epochLine + key + `{"Table":"redis_trust","Values":{}}`), "unknown table"},
 		{"an unknown column", 1, rows(epochLine + key + `{"Table":"meta","Values":{"key\" text); --":1}}`), "unknown column"},
 		{"no epoch", 1, rows(key), "not whole"},
 		{"a broken line", 1, rows(epochLine + key + "{"), "read dump"},
@@ -156,8 +167,9 @@ func TestLoadRefuses(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), test.want) {
 					t.Fatalf("Load = %v, want %q", err, test.want)
 				}
-				// Nothing stayed, and a good dump can still be loaded.
-				if err := db.Load(t.Context(), 1, rows(epochLine+key)); err != nil {
+				// Nothing stayed, and a good dump can still be loaded by the next process.
+				db = open(t, config)
+				if err := db.Load(t.Context(), latest(t, db), rows(epochLine+key)); err != nil {
 					t.Errorf("Load after the refusal: %v", err)
 				}
 			})
@@ -175,15 +187,53 @@ func listed(all ...sqlstore.Row) iter.Seq2[sqlstore.Row, error] {
 	}
 }
 
+// TestLoadOfTheFirstSchema loads a dump that was made before cut-offs could be unconfirmed.
+func TestLoadOfTheFirstSchema(t *testing.T) {
+	onBoth(t, func(t *testing.T, config sqlstore.Config) {
+		db := open(t, config)
+		const line = `{"Table":"cut_offs","Values":{"kind":"client","id":"client_1","generation":2,"expires_at":4000000000000000}}`
+		if err := db.Load(t.Context(), 1, rows(epochLine+line)); err != nil {
+			t.Fatal(err)
+		}
+		confirmed, err := db.ReadText(t.Context(), true, "SELECT CAST(confirmed AS text) FROM cut_offs")
+		if err != nil || confirmed != "1" {
+			t.Errorf("confirmed %s (%v), want 1", confirmed, err)
+		}
+	})
+}
+
 func TestLoadIntoSomething(t *testing.T) {
 	onBoth(t, func(t *testing.T, config sqlstore.Config) {
 		db := filled(t, config)
 		want := dump(t, db)
-		if err := db.Load(t.Context(), 1, rows(epochLine)); !errors.Is(err, sqlstore.ErrNotEmpty) {
+		if err := db.Load(t.Context(), latest(t, db), rows(epochLine)); !errors.Is(err, sqlstore.ErrNotEmpty) {
 			t.Errorf("Load = %v, want ErrNotEmpty", err)
 		}
 		if diff := cmp.Diff(want, dump(t, db)); diff != "" {
 			t.Errorf("the refused Load changed something:\n%s", diff)
+		}
+	})
+}
+
+// TestFinishRestoreTrustsNoRedis: what a Redis or a running replica has of the lost database says nothing about this one, even
+// where both have counted as far.
+func TestFinishRestoreTrustsNoRedis(t *testing.T) {
+	onBoth(t, func(t *testing.T, config sqlstore.Config) {
+		db := migrated(t, config)
+		before := time.Now().Unix()
+		for _, generation := range []int64{3, before + 1000} {
+			err := db.Exec(t.Context(), "UPDATE redis_trust SET write_id = 'r', read_id = 'r', settled = 1, generation = ?", generation)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := db.FinishRestore(t.Context(), "https://auth.test", true, event("restore")); err != nil {
+				t.Fatal(err)
+			}
+			got, err := db.ReadText(t.Context(), true, "SELECT write_id || read_id || settled || ' ' || generation FROM redis_trust")
+			var reached int64
+			if _, scanned := fmt.Sscanf(got, "0 %d", &reached); err != nil || scanned != nil || reached <= generation || reached < before {
+				t.Errorf("trust after generation %d: %q, %v", generation, got, err)
+			}
 		}
 	})
 }
@@ -206,7 +256,7 @@ func TestFinishRestore(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, generation := range append(generations, c.Generation-1, c.Generation) {
-				got, err := db.Revocations().Check(t.Context(), revocations.Token{ClientID: id, Generation: generation})
+				got, err := check(t.Context(), db, revocations.Token{ClientID: id, Generation: generation})
 				if want := generation < c.Generation; err != nil || got != want {
 					t.Errorf("%s at %d: generation %d is revoked: %v, %v", id, c.Generation, generation, got, err)
 				}

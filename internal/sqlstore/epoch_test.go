@@ -21,11 +21,11 @@ import (
 
 func epoch(t *testing.T, db *sqlstore.DB, since int64) (int64, []registry.Change, bool) {
 	t.Helper()
-	at, changes, complete, err := db.Source().Epoch(t.Context(), since)
+	poll, err := db.Source().Poll(t.Context(), since)
 	if err != nil {
-		t.Fatalf("Epoch(%d): %v", since, err)
+		t.Fatalf("Poll(%d): %v", since, err)
 	}
-	return at, changes, complete
+	return poll.Epoch, poll.Changes, poll.Complete
 }
 
 // TestCommit goes through every kind of change and looks at what the caches are told: by the database on the next poll, by
@@ -128,7 +128,7 @@ func TestNoCommit(t *testing.T) {
 		if err := errors.Join(db.Usage().AddUsage(ctx, used), db.SetMeta(ctx, "issuer", "x")); err != nil {
 			t.Error(err)
 		}
-		if err := db.Revocations().Revoke(ctx, revocations.Revocation{JTI: "j", ExpiresAt: now().Add(time.Hour)}, event("x")); err != nil {
+		if err := record(ctx, db, revocations.Revocation{JTI: "j", ExpiresAt: now().Add(time.Hour)}, event("x")); err != nil {
 			t.Error(err)
 		}
 		if after, changes, _ := epoch(t, db, before); after != before || len(changes) != 0 {
@@ -219,7 +219,7 @@ func TestEpochIncomplete(t *testing.T) {
 		}
 		for since, want := range map[int64]bool{0: false, 4: false, 5: true, 6: true} {
 			if _, changes, complete := epoch(t, db, since); complete != want {
-				t.Errorf("Epoch(%d): complete %v, want %v (%v)", since, complete, want, changes)
+				t.Errorf("Poll(%d): complete %v, want %v (%v)", since, complete, want, changes)
 			}
 		}
 	})

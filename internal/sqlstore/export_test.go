@@ -2,11 +2,19 @@ package sqlstore
 
 import "context"
 
-// Limits of the registry's changes, for tests that go beyond them.
+// Limits, for tests that go beyond them.
 const (
-	KeepEpochs = keepEpochs
-	MaxChanges = maxChanges
+	KeepEpochs   = keepEpochs
+	MaxChanges   = maxChanges
+	LiveBatch    = liveBatch
+	ConfirmBatch = confirmBatch
 )
+
+// MigrateTo gives a database the schema of an earlier program.
+func (db *DB) MigrateTo(ctx context.Context, version int64) error {
+	_, _, err := db.migrateTo(ctx, version)
+	return err
+}
 
 // Exec runs SQL behind the stores' backs: what an operator, a later program or damage would do.
 func (db *DB) Exec(ctx context.Context, statement string, args ...any) error {

@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -19,6 +20,18 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
 func event(action string) audit.Event {
 	return audit.Event{Actor: audit.Actor{ID: "local", Source: "unix"}, Action: action, Subject: "subject"}
+}
+
+// record revokes a token in the database.
+func record(ctx context.Context, db *sqlstore.DB, r revocations.Revocation, e audit.Event) error {
+	_, err := db.Revocations().Record(ctx, r, e)
+	return err
+}
+
+// check asks the database about one token.
+func check(ctx context.Context, db *sqlstore.DB, token revocations.Token) (bool, error) {
+	revoked, err := db.Revocations().Revoked(ctx, []revocations.Token{token})
+	return err == nil && revoked[0], err
 }
 
 // client returns the least that can be stored.

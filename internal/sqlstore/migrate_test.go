@@ -67,7 +67,10 @@ func TestSchemaRefused(t *testing.T) {
 		name, statement string
 		want            error
 	}{
-		{"newer", "INSERT INTO schema_version (version_id, is_applied) VALUES (2, TRUE)", sqlstore.ErrSchemaNewer},
+		{
+			"newer", "INSERT INTO schema_version (version_id, is_applied) SELECT max(version_id) + 1, TRUE FROM schema_version",
+			sqlstore.ErrSchemaNewer,
+		},
 		{"gap", "INSERT INTO schema_version (version_id, is_applied) VALUES (7, TRUE)", sqlstore.ErrSchemaDirty},
 		{"not applied", "UPDATE schema_version SET is_applied = FALSE WHERE version_id = 1", sqlstore.ErrSchemaDirty},
 		{"applied twice", "INSERT INTO schema_version (version_id, is_applied) VALUES (1, TRUE)", sqlstore.ErrSchemaDirty},
@@ -88,6 +91,48 @@ func TestSchemaRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestMigrateToTrust takes a database of the first schema, with cut-offs in it, to the second, and then writes as the first
+// program did and goes on doing beside the second.
+func TestMigrateToTrust(t *testing.T) {
+	onBoth(t, func(t *testing.T, config sqlstore.Config) {
+		db := open(t, config)
+		if err := db.MigrateTo(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		const old = "INSERT INTO cut_offs (kind, id, generation, expires_at) VALUES ('client', ?, 2, 4000000000000000)"
+		if err := db.Exec(t.Context(), old, "client_before"); err != nil {
+			t.Fatal(err)
+		}
+		if _, to, err := db.Migrate(t.Context()); err != nil || to < 2 {
+			t.Fatal(to, err)
+		}
+		if err := db.Exec(t.Context(), old, "client_after"); err != nil {
+			t.Fatal(err)
+		}
+		after := map[string]string{"postgres": "0", "sqlite": "1"}[config.Driver]
+		for id, want := range map[string]string{"client_before": "1", "client_after": after} {
+			got, err := db.ReadText(t.Context(), true, "SELECT CAST(confirmed AS text) FROM cut_offs WHERE id = ?", id)
+			if err != nil || got != want {
+				t.Errorf("%s: confirmed %s (%v), want %s", id, got, err, want)
+			}
+		}
+		trust, err := db.ReadText(t.Context(), true,
+			"SELECT write_id || '|' || read_id || '|' || generation || '|' || settled FROM redis_trust")
+		if err != nil || trust != "||1|1" {
+			t.Errorf("trust row %s (%v)", trust, err)
+		}
+		for statement, why := range map[string]string{
+			"INSERT INTO redis_trust VALUES (2, '', '', 1, 1)": "a second trust row",
+			"UPDATE redis_trust SET settled = 2":               "a state between settled and not",
+			"UPDATE cut_offs SET confirmed = 2":                "a state between confirmed and not",
+		} {
+			if err := db.Exec(t.Context(), statement); err == nil {
+				t.Errorf("the schema takes %s", why)
+			}
+		}
+	})
 }
 
 // TestDialectsAgree compares the migrations of both databases: the same numbers and names, and in the end the same tables

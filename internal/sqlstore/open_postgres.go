@@ -40,7 +40,7 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 		return nil, err
 	}
 	return &DB{
-		dialect: postgresDialect(), write: handle, read: handle, committed: c.Committed,
+		dialect: postgresDialect(), write: handle, read: handle, committed: c.Committed, confirm: c.Confirm,
 		unbounded: func() *sql.DB { return postgresPool(config, c, 0) },
 	}, nil
 }
@@ -88,15 +88,17 @@ func postgresPool(config *pgx.ConnConfig, c Config, statementTimeout time.Durati
 // server that does not keep its word. It runs for each new connection, because behind the same address there may be another
 // server by then.
 //
-// A transaction that idles is ended by the server: a replica that is frozen in the middle of one would stop all others.
+// A transaction that idles is ended by the server: a replica that is frozen in the middle of one would stop all others. No
+// statement is worth compiling: of tables that it has no statistics of yet, PostgreSQL may think otherwise, and take a third
+// of a second for the poll that has to be done five times in one.
 func prepareSession(ctx context.Context, conn *pgx.Conn, skipFsync bool, statementTimeout time.Duration) error {
 	var recovering bool
 	var fsync string
 	var ignored string
 	err := conn.QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('fsync'),
 		set_config('synchronous_commit', 'on', false), set_config('statement_timeout', $1, false),
-		set_config('idle_in_transaction_session_timeout', $1, false)`,
-		pgx.QueryExecModeExec, milliseconds(statementTimeout)).Scan(&recovering, &fsync, &ignored, &ignored, &ignored)
+		set_config('idle_in_transaction_session_timeout', $1, false), set_config('jit', 'off', false)`,
+		pgx.QueryExecModeExec, milliseconds(statementTimeout)).Scan(&recovering, &fsync, &ignored, &ignored, &ignored, &ignored)
 	if err != nil {
 		return fmt.Errorf("prepare connection: %w", err)
 	}

@@ -86,7 +86,7 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 	if err := checkSQLite(ctx, c.Path); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	db := &DB{dialect: sqliteDialect(), committed: c.Committed}
+	db := &DB{dialect: sqliteDialect(), committed: c.Committed, confirm: c.Confirm}
 	var err error
 	if db.write, err = sqliteHandle(c.Path, toWrite, 1); err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ func busy(t *testing.T, db *sqlstore.DB) {
 	t.Helper()
 	var group sync.WaitGroup
 	for range 20 {
-		group.Go(func() { _, _ = db.Revocations().Check(t.Context(), revocations.Token{JTI: "j"}) })
+		group.Go(func() { _, _ = check(t.Context(), db, revocations.Token{JTI: "j"}) })
 	}
 	group.Wait()
 }
@@ -31,7 +31,7 @@ func busy(t *testing.T, db *sqlstore.DB) {
 func recovers(t *testing.T, db *sqlstore.DB, start time.Time) {
 	t.Helper()
 	for {
-		_, err := db.Revocations().Check(t.Context(), revocations.Token{JTI: "j"})
+		_, err := check(t.Context(), db, revocations.Token{JTI: "j"})
 		took := time.Since(start)
 		if err == nil && took <= backWithin {
 			t.Logf("back after %v", took.Round(time.Millisecond))
@@ -43,11 +43,11 @@ func recovers(t *testing.T, db *sqlstore.DB, start time.Time) {
 	}
 	// And every connection of the pool works.
 	for range 20 {
-		if _, err := db.Revocations().Check(t.Context(), revocations.Token{JTI: "j"}); err != nil {
+		if _, err := check(t.Context(), db, revocations.Token{JTI: "j"}); err != nil {
 			t.Errorf("after the recovery: %v", err)
 		}
 	}
-	if err := db.Revocations().Revoke(t.Context(), hour("after"), event("token.revoke")); err != nil {
+	if err := record(t.Context(), db, hour("after"), event("token.revoke")); err != nil {
 		t.Errorf("after the recovery: %v", err)
 	}
 }
@@ -77,11 +77,11 @@ func TestPostgresRestart(t *testing.T) {
 	for name, outage := range map[string]func(){"stop": server.Stop, "kill": server.Kill} {
 		outage()
 		fails(t, name+": check", 3*time.Second, func() error {
-			_, err := db.Revocations().Check(t.Context(), revocations.Token{JTI: "j"})
+			_, err := check(t.Context(), db, revocations.Token{JTI: "j"})
 			return err
 		})
 		fails(t, name+": revoke", 6*time.Second, func() error {
-			return db.Revocations().Revoke(t.Context(), hour("lost"), event("token.revoke"))
+			return record(t.Context(), db, hour("lost"), event("token.revoke"))
 		})
 		fails(t, name+": ping", 3*time.Second, func() error { return db.Ping(t.Context()) })
 		server.Start()
@@ -101,7 +101,7 @@ func TestPostgresFrozen(t *testing.T) {
 	var group sync.WaitGroup
 	group.Go(func() {
 		fails(t, "check", 3*time.Second, func() error {
-			_, err := db.Revocations().Check(t.Context(), revocations.Token{JTI: "j"})
+			_, err := check(t.Context(), db, revocations.Token{JTI: "j"})
 			return err
 		})
 	})
@@ -113,7 +113,7 @@ func TestPostgresFrozen(t *testing.T) {
 	})
 	group.Go(func() {
 		fails(t, "revoke", 6*time.Second, func() error {
-			return db.Revocations().Revoke(t.Context(), hour("frozen"), event("token.revoke"))
+			return record(t.Context(), db, hour("frozen"), event("token.revoke"))
 		})
 	})
 	group.Wait()
@@ -131,7 +131,7 @@ func TestPostgresSilence(t *testing.T) {
 	before := backends(t, db)
 	proxy.Hang()
 	fails(t, "check", 3*time.Second, func() error {
-		_, err := db.Revocations().Check(t.Context(), revocations.Token{JTI: "j"})
+		_, err := check(t.Context(), db, revocations.Token{JTI: "j"})
 		return err
 	})
 	proxy.Heal()
@@ -171,10 +171,10 @@ func backends(t *testing.T, db *sqlstore.DB) map[string]bool {
 func TestUnacknowledgedCommit(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
-	hook := &commits{}
-	db := migrated(t, sqlstore.Config{Driver: "postgres", URL: server.URL(), Committed: hook.add})
+	h := &hooks{}
+	db := migrated(t, h.on(sqlstore.Config{Driver: "postgres", URL: server.URL()}))
 	createClient(t, db, client("client_1"))
-	hook.take()
+	h.calls = nil
 	_, err := db.Clients().UpdateClient(t.Context(), "client_1", func(c *clients.Client) (audit.Event, error) {
 		c.Generation++
 		server.Kill()
@@ -183,8 +183,8 @@ func TestUnacknowledgedCommit(t *testing.T) {
 	if err == nil {
 		t.Error("a change was acknowledged that the server never committed")
 	}
-	if told := hook.take(); len(told) != 0 {
-		t.Errorf("the hook was told %v", told)
+	if len(h.calls) != 0 {
+		t.Errorf("called %v", h.calls)
 	}
 	server.Start()
 	recovers(t, db, time.Now())
@@ -206,7 +206,7 @@ func TestPostgresKilledUnderLoad(t *testing.T) {
 		group.Go(func() {
 			for i := 0; ; i++ {
 				jti := fmt.Sprintf("%d-%d", worker, i)
-				if err := db.Revocations().Revoke(t.Context(), hour(jti), event("token.revoke")); err != nil {
+				if err := record(t.Context(), db, hour(jti), event("token.revoke")); err != nil {
 					return
 				}
 				mu.Lock()
@@ -223,7 +223,7 @@ func TestPostgresKilledUnderLoad(t *testing.T) {
 	server.Start()
 	recovers(t, db, time.Now())
 	for _, jti := range acknowledged {
-		if revoked, err := db.Revocations().Check(t.Context(), revocations.Token{JTI: jti}); err != nil || !revoked {
+		if revoked, err := check(t.Context(), db, revocations.Token{JTI: jti}); err != nil || !revoked {
 			t.Errorf("%s was acknowledged: revoked %v, %v", jti, revoked, err)
 		}
 	}

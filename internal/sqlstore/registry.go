@@ -23,36 +23,39 @@ func (s source) Client(ctx context.Context, id string) (*clients.Client, error) 
 // APIs implements registry.Source.
 func (s source) APIs(ctx context.Context) ([]*apis.API, error) { return apiStore(s).APIs(ctx) }
 
-// Epoch reads the epoch and the changes after since in one statement, so that both belong to the same snapshot. When
-// nothing changed, it reads one row. The third value is false when changes after since are no longer kept.
-func (s source) Epoch(ctx context.Context, since int64) (int64, []registry.Change, bool, error) {
+// Poll implements registry.Source: one statement, so that all of it belongs to the same snapshot. When nothing changed, it
+// reads the one row of each table that has no more.
+func (s source) Poll(ctx context.Context, since int64) (registry.Poll, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	rows, err := s.db.read.WithContext(ctx).Raw(`SELECT e.epoch, e.floor, c.kind, c.id
-		FROM registry_epoch e LEFT JOIN registry_changes c ON c.epoch > ? AND e.floor <= ?`, since, since).Rows()
+	d := s.db.dialect
+	rows, err := s.db.read.WithContext(ctx).Raw("SELECT e.epoch, e.floor, c.kind, c.id, "+d.trust+" FROM registry_epoch e "+d.beside+
+		" LEFT JOIN registry_changes c ON c.epoch > ? AND e.floor <= ? WHERE e.one = 1", since, since).Rows()
 	if err != nil {
-		return 0, nil, false, fmt.Errorf("read registry epoch: %w", err)
+		return registry.Poll{}, fmt.Errorf("read registry epoch: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
-	epoch, floor := int64(0), int64(-1)
-	var changes []registry.Change
+	poll, floor, unconfirmed := registry.Poll{}, int64(-1), int64(0)
+	var trust trustRow
 	for rows.Next() {
 		var kind, id sql.NullString
-		if err := rows.Scan(&epoch, &floor, &kind, &id); err != nil {
-			return 0, nil, false, fmt.Errorf("read registry epoch: %w", err)
+		if err := rows.Scan(append([]any{&poll.Epoch, &floor, &kind, &id}, append(trust.columns(), &unconfirmed)...)...); err != nil {
+			return registry.Poll{}, fmt.Errorf("read registry epoch: %w", err)
 		}
 		if kind.Valid {
-			changes = append(changes, registry.Change{Kind: registry.Kind(kind.String), ID: id.String})
+			poll.Changes = append(poll.Changes, registry.Change{Kind: registry.Kind(kind.String), ID: id.String})
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return 0, nil, false, fmt.Errorf("read registry epoch: %w", err)
+		return registry.Poll{}, fmt.Errorf("read registry epoch: %w", err)
 	}
 	if floor < 0 {
-		return 0, nil, false, fmt.Errorf("read registry epoch: %w: its row is missing", ErrCorrupt)
+		return registry.Poll{}, fmt.Errorf("read registry epoch: %w: its row or the trust row is missing", ErrCorrupt)
 	}
 	// A since from the future is another database's, such as the one before a restore.
-	return epoch, changes, floor <= since && since <= epoch, nil
+	poll.Complete = floor <= since && since <= poll.Epoch
+	poll.Trust, poll.Unconfirmed = trust.trust(), unconfirmed == 1
+	return poll, nil
 }
 
 // SweepChanges deletes the oldest of the changes that are kept for caches, as far as they are more than keepEpochs old, and

@@ -2,6 +2,8 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 
 	"gorm.io/gorm"
@@ -39,24 +41,32 @@ func (r cutOffRow) cutOff() revocations.CutOff {
 	}
 }
 
-// writeCutOffs writes cut-offs in the transaction of their change. Generations and times only ever rise.
-func writeCutOffs(d dialect, tx *gorm.DB, cutOffs []revocations.CutOff) error {
-	if len(cutOffs) == 0 {
-		return nil
-	}
+// encodeCutOffs returns them as rows for given.
+func encodeCutOffs(cutOffs []revocations.CutOff) (string, error) {
 	rows := make([]cutOffRow, len(cutOffs))
 	for i, c := range cutOffs {
 		rows[i] = cutOffRow{string(c.Kind), c.ID, c.Generation, instantOf(c.ExpiresAt)}
 	}
-	list, err := encodeList(rows)
+	return encodeList(rows)
+}
+
+// writeCutOffs writes cut-offs in the transaction of their change. Generations and times only ever rise. What Redis has of
+// an earlier one is not this one: each is unconfirmed anew.
+func writeCutOffs(d dialect, tx *gorm.DB, cutOffs []revocations.CutOff) error {
+	if len(cutOffs) == 0 {
+		return nil
+	}
+	list, err := encodeCutOffs(cutOffs)
 	if err != nil {
 		return err
 	}
-	err = tx.Exec(`INSERT INTO cut_offs (kind, id, generation, expires_at)
-		SELECT kind, id, generation, expires_at FROM `+d.given("kind text", "id text", "generation bigint", "expires_at bigint")+`
+	err = tx.Exec(`INSERT INTO cut_offs (kind, id, generation, expires_at, confirmed)
+		SELECT kind, id, generation, expires_at, `+d.fresh+`
+		FROM `+d.given("kind text", "id text", "generation bigint", "expires_at bigint")+`
 		WHERE true ON CONFLICT (kind, id) DO UPDATE SET
 		generation = `+d.greatest+`(cut_offs.generation, excluded.generation),
-		expires_at = `+d.greatest+`(cut_offs.expires_at, excluded.expires_at)`, list).Error
+		expires_at = `+d.greatest+`(cut_offs.expires_at, excluded.expires_at),
+		confirmed = excluded.confirmed`, list).Error
 	if err != nil {
 		return fmt.Errorf("write cut-offs: %w", err)
 	}
@@ -66,12 +76,16 @@ func writeCutOffs(d dialect, tx *gorm.DB, cutOffs []revocations.CutOff) error {
 // revocationStore keeps revocations and cut-offs.
 type revocationStore struct{ db *DB }
 
-// Revoke implements revocations.Store. A JTI that is there already is written again, and the event too: a row that somebody
+// Record implements revocations.Truth. A JTI that is there already is written again, and the event too: a row that somebody
 // else wrote is no acknowledgement, the flush of this transaction's own commit is.
-func (s revocationStore) Revoke(ctx context.Context, r revocations.Revocation, e audit.Event) error {
+func (s revocationStore) Record(ctx context.Context, r revocations.Revocation, e audit.Event) (revocations.Trust, error) {
+	if !storable(r.JTI) {
+		return revocations.Trust{}, fmt.Errorf("revoke token: %w", errNotStorable)
+	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	d := s.db.dialect
+	var trust revocations.Trust
 	err := s.db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		now, err := s.db.durable(tx, answerTimeout)
 		if err != nil {
@@ -86,30 +100,82 @@ func (s revocationStore) Revoke(ctx context.Context, r revocations.Revocation, e
 		if err != nil {
 			return err
 		}
-		return writeEvent(tx, e, now)
+		if err := writeEvent(tx, e, now); err != nil {
+			return err
+		}
+		if d.name == "postgres" {
+			trust, err = holdTrust(tx)
+		}
+		return err
 	})
 	if err != nil {
-		return fmt.Errorf("revoke token: %w", err)
+		return revocations.Trust{}, fmt.Errorf("revoke token: %w", err)
 	}
-	return nil
+	return trust, nil
 }
 
-// Check implements revocations.Store: one statement of three look-ups by primary key.
-func (s revocationStore) Check(ctx context.Context, t revocations.Token) (bool, error) {
+// errNotStorable is of texts that neither Record writes nor Revoked looks for.
+var errNotStorable = errors.New("its ID is no text that a database can hold")
+
+// Revoked implements revocations.Truth: one statement of three look-ups by primary key for each token. They are scalar
+// queries, because PostgreSQL may answer an EXISTS from a hash of the whole table.
+func (s revocationStore) Revoked(ctx context.Context, tokens []revocations.Token) ([]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	var revoked int
-	err := s.db.read.WithContext(ctx).Raw(`SELECT CASE WHEN EXISTS (SELECT 1 FROM revocations WHERE jti = ?)
-		OR EXISTS (SELECT 1 FROM cut_offs WHERE kind = 'client' AND id = ? AND generation > ?)
-		OR EXISTS (SELECT 1 FROM cut_offs WHERE kind = 'key' AND id = ? AND generation > ?) THEN 1 ELSE 0 END`,
-		t.JTI, t.ClientID, t.Generation, t.KID, t.Generation).Row().Scan(&revoked)
+	list, err := encodeTokens(tokens)
 	if err != nil {
-		return false, fmt.Errorf("check revocation: %w", err)
+		return nil, fmt.Errorf("check revocations: %w", err)
 	}
-	return revoked == 1, nil
+	rows, err := s.db.read.WithContext(ctx).Raw(`SELECT place, CASE WHEN (SELECT 1 FROM revocations r WHERE r.jti = given.jti) = 1
+		OR (SELECT c.generation FROM cut_offs c WHERE c.kind = 'client' AND c.id = given.client_id) > given.generation
+		OR (SELECT c.generation FROM cut_offs c WHERE c.kind = 'key' AND c.id = given.kid) > given.generation
+		THEN 1 ELSE 0 END FROM `+s.db.dialect.given("place bigint", "jti text", "client_id text", "kid text", "generation bigint"),
+		list).Rows()
+	if err != nil {
+		return nil, fmt.Errorf("check revocations: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	revoked, answers := make([]bool, len(tokens)), 0
+	for rows.Next() {
+		var place, answer int
+		if err := rows.Scan(&place, &answer); err != nil {
+			return nil, fmt.Errorf("check revocations: %w", err)
+		}
+		revoked[place] = answer == 1
+		answers++
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("check revocations: %w", err)
+	}
+	if answers != len(tokens) {
+		return nil, fmt.Errorf("check revocations: %d answers for %d tokens", answers, len(tokens))
+	}
+	return revoked, nil
 }
 
-// Revocations implements revocations.Store.
+// encodeTokens returns them as rows for given. A text that no database can hold is in no table: NULL finds nothing.
+func encodeTokens(tokens []revocations.Token) (string, error) {
+	type row struct {
+		Place      int     `json:"place"`
+		JTI        *string `json:"jti"`
+		ClientID   *string `json:"client_id"`
+		KID        *string `json:"kid"`
+		Generation int64   `json:"generation"`
+	}
+	known := func(text string) *string {
+		if !storable(text) {
+			return nil
+		}
+		return &text
+	}
+	rows := make([]row, len(tokens))
+	for i, t := range tokens {
+		rows[i] = row{i, known(t.JTI), known(t.ClientID), known(t.KID), t.Generation}
+	}
+	return encodeList(rows)
+}
+
+// Revocations implements revocations.Truth.
 func (s revocationStore) Revocations(ctx context.Context, limit int) ([]revocations.Revocation, error) {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
@@ -122,7 +188,7 @@ func (s revocationStore) Revocations(ctx context.Context, limit int) ([]revocati
 	return rows, nil
 }
 
-// CutOffs implements revocations.Store.
+// CutOffs implements revocations.Truth.
 func (s revocationStore) CutOffs(ctx context.Context) ([]revocations.CutOff, error) {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
@@ -135,35 +201,89 @@ func (s revocationStore) CutOffs(ctx context.Context) ([]revocations.CutOff, err
 	return rows, nil
 }
 
-// Live implements revocations.Truth: everything that Sweep has not yet to delete, read in one snapshot.
-func (s revocationStore) Live(ctx context.Context) ([]revocations.Revocation, []revocations.CutOff, error) {
-	var revoked []revocations.Revocation
-	var cutOffs []revocations.CutOff
+// liveBatch is how many entries Live hands over at a time.
+const liveBatch = 1000
+
+// Live implements revocations.Truth: everything that Sweep has not yet to delete, read in one snapshot. Rows are handed over
+// while the database still sends: there may be more than fit in memory.
+func (s revocationStore) Live(ctx context.Context, batch func([]revocations.Revocation, []revocations.CutOff) error) error {
 	now, args := s.db.clock()
 	ended := append(args, revocations.Retention.Microseconds())
-	err := s.db.snapshot(ctx, func(tx *gorm.DB) error {
-		var err error
-		revoked, err = readRows(tx.Raw(`SELECT jti, client_id, expires_at, revoked_at, reason FROM revocations
-			WHERE expires_at >= `+now+` - ?`, ended...), revocationRow.revocation)
+	return s.db.snapshot(ctx, func(tx *gorm.DB) error {
+		err := inBatches(tx.Raw(`SELECT jti, client_id, expires_at, revoked_at, reason FROM revocations
+			WHERE expires_at >= `+now+` - ?`, ended...), func(rows *sql.Rows) (revocations.Revocation, error) {
+			var r revocationRow
+			err := rows.Scan(&r.JTI, &r.ClientID, &r.ExpiresAt, &r.RevokedAt, &r.Reason)
+			return r.revocation(), err
+		}, func(read []revocations.Revocation) error { return batch(read, nil) })
 		if err != nil {
 			return err
 		}
-		cutOffs, err = readRows(tx.Raw("SELECT kind, id, generation, expires_at FROM cut_offs WHERE expires_at >= "+now+" - ?",
-			ended...), cutOffRow.cutOff)
+		return inBatches(tx.Raw("SELECT kind, id, generation, expires_at FROM cut_offs WHERE expires_at >= "+now+" - ?",
+			ended...), func(rows *sql.Rows) (revocations.CutOff, error) {
+			var r cutOffRow
+			err := rows.Scan(&r.Kind, &r.ID, &r.Generation, &r.ExpiresAt)
+			return r.cutOff(), err
+		}, func(read []revocations.CutOff) error { return batch(nil, read) })
+	})
+}
+
+// inBatches hands the rows of a query over as they come, at most liveBatch at a time.
+func inBatches[D any](query *gorm.DB, scan func(*sql.Rows) (D, error), batch func([]D) error) error {
+	rows, err := query.Rows()
+	if err != nil {
+		return fmt.Errorf("read revocations: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var read []D
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return fmt.Errorf("read revocations: %w", err)
+		}
+		if read = append(read, one); len(read) < liveBatch {
+			continue
+		}
+		if err := batch(read); err != nil {
+			return err
+		}
+		read = nil // batch may keep what it was given
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read revocations: %w", err)
+	}
+	if len(read) == 0 {
+		return nil
+	}
+	return batch(read)
+}
+
+// Sweep implements revocations.Truth. The time limit is asked about twice: a row that is raised while this waits for it is
+// looked at again, but not the list that it was found in.
+func (s revocationStore) Sweep(ctx context.Context, limit int) (revocations.Swept, error) {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	var swept revocations.Swept
+	err := s.db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		now, err := s.db.durable(tx, changeTimeout)
+		if err != nil {
+			return err
+		}
+		swept.Before = now.Add(-revocations.Retention)
+		before := swept.Before.UnixMicro()
+		result := tx.Exec(`DELETE FROM revocations WHERE expires_at < ?
+			AND jti IN (SELECT jti FROM revocations WHERE expires_at < ? ORDER BY expires_at LIMIT ?)`, before, before, limit)
+		if result.Error != nil {
+			return result.Error
+		}
+		swept.Revocations = int(result.RowsAffected)
+		swept.CutOffs, err = readRows(tx.Raw(`DELETE FROM cut_offs WHERE expires_at < ?
+			AND (kind, id) IN (SELECT kind, id FROM cut_offs WHERE expires_at < ? ORDER BY expires_at LIMIT ?)
+			RETURNING kind, id, generation, expires_at`, before, before, limit), cutOffRow.cutOff)
 		return err
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("read revocations: %w", err)
+		return revocations.Swept{}, fmt.Errorf("sweep revocations: %w", err)
 	}
-	return revoked, cutOffs, nil
-}
-
-// Sweep implements revocations.Store.
-func (s revocationStore) Sweep(ctx context.Context, limit int) (int, error) {
-	deleted, err := s.db.sweep(ctx, "revocations", "jti", revocations.Retention, limit)
-	if err != nil {
-		return deleted, err
-	}
-	more, err := s.db.sweep(ctx, "cut_offs", "kind, id", revocations.Retention, limit)
-	return deleted + more, err
+	return swept, nil
 }

@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"context"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -70,7 +71,7 @@ type commits struct {
 	all []registry.Commit
 }
 
-func (c *commits) add(commit registry.Commit) {
+func (c *commits) add(_ context.Context, commit registry.Commit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.all = append(c.all, commit)

@@ -1,15 +1,18 @@
 package sqlstore_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/seed-1972b8eb/signet/internal/apis/apistest"
+	"github.com/seed-1972b8eb/signet/internal/audit"
 	"github.com/seed-1972b8eb/signet/internal/clients/clientstest"
 	"github.com/seed-1972b8eb/signet/internal/keys"
 	"github.com/seed-1972b8eb/signet/internal/keys/keystest"
 	"github.com/seed-1972b8eb/signet/internal/registry"
 	"github.com/seed-1972b8eb/signet/internal/revocations"
 	"github.com/seed-1972b8eb/signet/internal/revocations/revocationstest"
+	"github.com/seed-1972b8eb/signet/internal/sqlstore"
 )
 
 func TestClientStore(t *testing.T) {
@@ -18,9 +21,9 @@ func TestClientStore(t *testing.T) {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			clientstest.Run(t, func(t *testing.T) clientstest.Fixture {
-				db := migrated(t, fresh(t, driver))
+				db, store := served(t, fresh(t, driver))
 				return clientstest.Fixture{
-					Clients: db.Clients(), APIs: db.APIs(), Revocations: db.Revocations(), Trail: db.Trail(), Usage: db.Usage(),
+					Clients: db.Clients(), APIs: db.APIs(), Revocations: store, Trail: db.Trail(), Usage: db.Usage(),
 				}
 			})
 		})
@@ -33,8 +36,8 @@ func TestAPIStore(t *testing.T) {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			apistest.Run(t, func(t *testing.T) apistest.Fixture {
-				db := migrated(t, fresh(t, driver))
-				return apistest.Fixture{APIs: db.APIs(), Clients: db.Clients(), Revocations: db.Revocations(), Trail: db.Trail()}
+				db, store := served(t, fresh(t, driver))
+				return apistest.Fixture{APIs: db.APIs(), Clients: db.Clients(), Revocations: store, Trail: db.Trail()}
 			})
 		})
 	}
@@ -50,7 +53,50 @@ func TestKeyStore(t *testing.T) {
 	}
 }
 
-func TestRevocationStore(t *testing.T) {
+// bare is the store that reads and writes the truth and nothing else.
+type bare struct{ revocations.Truth }
+
+func (b bare) Revoke(ctx context.Context, r revocations.Revocation, e audit.Event) error {
+	_, err := b.Record(ctx, r, e)
+	return err
+}
+
+func (b bare) Check(ctx context.Context, token revocations.Token) (bool, error) {
+	revoked, err := b.Revoked(ctx, []revocations.Token{token})
+	return err == nil && revoked[0], err
+}
+
+func (b bare) Sweep(ctx context.Context, limit int) (int, error) {
+	swept, err := b.Truth.Sweep(ctx, limit)
+	return swept.Revocations + len(swept.CutOffs), err
+}
+
+// served opens a database as a server does, with the store that introspection asks.
+func served(t *testing.T, config sqlstore.Config) (*sqlstore.DB, revocations.Store) {
+	t.Helper()
+	if config.Driver == "postgres" {
+		var replicated *revocations.Replicated
+		config.Confirm = func(ctx context.Context) error { return replicated.Confirm(ctx) }
+		db := migrated(t, config)
+		replicated = revocations.NewReplicated(revocations.ReplicatedConfig{Ledger: db.Ledger()})
+		return db, replicated
+	}
+	var memory *revocations.Memory
+	config.Committed = func(_ context.Context, c registry.Commit) {
+		for _, cutOff := range c.CutOffs {
+			memory.Cut(cutOff)
+		}
+	}
+	db := migrated(t, config)
+	var err error
+	if memory, err = revocations.NewMemory(t.Context(), db.Revocations()); err != nil {
+		t.Fatal(err)
+	}
+	return db, memory
+}
+
+// TestTruth is the database alone.
+func TestTruth(t *testing.T) {
 	t.Parallel()
 	for _, driver := range drivers {
 		t.Run(driver, func(t *testing.T) {
@@ -59,16 +105,38 @@ func TestRevocationStore(t *testing.T) {
 				config := fresh(t, driver)
 				db := migrated(t, config)
 				return revocationstest.Fixture{
-					Store: db.Revocations(), Trail: db.Trail(), Peer: open(t, config).Revocations(),
+					Store: bare{db.Revocations()}, Trail: db.Trail(), Peer: bare{open(t, config).Revocations()},
 					Cut: func(t *testing.T, kind revocations.CutOffKind, id string, generation int64) {
 						t.Helper()
 						cut(t, db, kind, id, generation)
 					},
-					Restart: func(t *testing.T) revocations.Store { t.Helper(); return open(t, config).Revocations() },
+					Restart: func(t *testing.T) revocations.Store { t.Helper(); return bare{open(t, config).Revocations()} },
 				}
 			})
 		})
 	}
+}
+
+// TestReplicatedOverPostgres is the set of replicas without Redis.
+func TestReplicatedOverPostgres(t *testing.T) {
+	t.Parallel()
+	revocationstest.Run(t, func(t *testing.T) revocationstest.Fixture {
+		config := fresh(t, "postgres")
+		db, store := served(t, config)
+		_, peer := served(t, config)
+		return revocationstest.Fixture{
+			Store: store, Trail: db.Trail(), Peer: peer,
+			Cut: func(t *testing.T, kind revocations.CutOffKind, id string, generation int64) {
+				t.Helper()
+				cut(t, db, kind, id, generation)
+			},
+			Restart: func(t *testing.T) revocations.Store {
+				t.Helper()
+				_, store := served(t, config)
+				return store
+			},
+		}
+	})
 }
 
 // TestMemoryOverSQLite is the set of a single node: nothing of what the suite asks is read from the database.
@@ -77,7 +145,7 @@ func TestMemoryOverSQLite(t *testing.T) {
 	revocationstest.Run(t, func(t *testing.T) revocationstest.Fixture {
 		config := fresh(t, "sqlite")
 		var memory *revocations.Memory
-		config.Committed = func(c registry.Commit) {
+		config.Committed = func(_ context.Context, c registry.Commit) {
 			for _, cutOff := range c.CutOffs {
 				memory.Cut(cutOff)
 			}

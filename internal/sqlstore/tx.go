@@ -2,10 +2,16 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
 
 	"github.com/seed-1972b8eb/signet/internal/apis"
@@ -46,16 +52,45 @@ type change struct {
 // and the event. The first statement locks the epoch's row: changes run one after the other, in the order of their epochs.
 // An event without an action rolls everything back and is no error. When the commit fails or its outcome is unknown, that
 // is an error, and nothing is tried again: the caller asks anew and finds out.
+//
+// Whatever the answer, it is given after every cut-off is confirmed, and if that fails it is not given. Where there was
+// nothing to do any more, an attempt before this one may have done it, on a process that died before it had confirmed.
 func (db *DB) change(ctx context.Context, timeout time.Duration, do func(*change) (audit.Event, error)) error {
+	c := &change{db: db}
+	var refusal error
+	err := c.run(ctx, timeout, func() (audit.Event, error) {
+		var event audit.Event
+		event, refusal = do(c)
+		return event, refusal
+	})
+	switch {
+	case err == nil:
+		if db.committed != nil { // whether or not the caller still waits
+			db.committed(context.WithoutCancel(ctx), registry.Commit{Changes: c.changes, CutOffs: c.cutOffs})
+		}
+	case errors.Is(err, errNothing):
+		err = nil
+	case refusal == nil || databaseFailed(refusal):
+		return err
+	}
+	if db.confirm != nil {
+		if unconfirmed := db.confirm(ctx); unconfirmed != nil {
+			return fmt.Errorf("confirm cut-offs: %w", unconfirmed)
+		}
+	}
+	return err
+}
+
+// run is the transaction.
+func (c *change) run(ctx context.Context, timeout time.Duration, do func() (audit.Event, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	c := &change{db: db}
-	err := db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	return c.db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		c.tx = tx
 		if err := c.begin(timeout); err != nil {
 			return err
 		}
-		event, err := do(c)
+		event, err := do()
 		if err != nil {
 			return err
 		}
@@ -64,16 +99,19 @@ func (db *DB) change(ctx context.Context, timeout time.Duration, do func(*change
 		}
 		return c.finish(event)
 	})
-	if errors.Is(err, errNothing) {
-		return nil
+}
+
+// databaseFailed tells the database's trouble from an answer. What it does not recognise counts as an answer, which costs
+// one more question to the database.
+func databaseFailed(err error) bool {
+	if _, refused := errors.AsType[*pgconn.PgError](err); refused {
+		return true
 	}
-	if err != nil {
-		return err
+	if _, network := errors.AsType[net.Error](err); network { // an expired context, too
+		return true
 	}
-	if db.committed != nil {
-		db.committed(registry.Commit{Changes: c.changes, CutOffs: c.cutOffs})
-	}
-	return nil
+	return slices.ContainsFunc([]error{context.Canceled, io.ErrUnexpectedEOF, driver.ErrBadConn, sql.ErrTxDone, sql.ErrConnDone},
+		func(target error) bool { return errors.Is(err, target) })
 }
 
 // begin takes the lock and reads the clock.

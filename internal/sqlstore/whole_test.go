@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -52,7 +53,7 @@ func TestChangeIsWhole(t *testing.T) {
 				})
 			}},
 			"revoke a token": {[]string{"audit_events"}, func(ctx context.Context) error {
-				return db.Revocations().Revoke(ctx, hour("j"), event("token.revoke"))
+				return record(ctx, db, hour("j"), event("token.revoke"))
 			}},
 		} {
 			for _, table := range test.without {
@@ -77,7 +78,7 @@ func TestChangeIsWhole(t *testing.T) {
 		if set, err := db.Keys().KeySet(t.Context()); err != nil || len(set.Keys) != 0 {
 			t.Errorf("keys: %+v (%v)", set, err)
 		}
-		revoked, err := db.Revocations().Check(t.Context(), revocations.Token{JTI: "j", ClientID: "client_1", KID: "kid"})
+		revoked, err := check(t.Context(), db, revocations.Token{JTI: "j", ClientID: "client_1", KID: "kid"})
 		if err != nil || revoked {
 			t.Errorf("revoked: %v (%v)", revoked, err)
 		}
@@ -100,24 +101,39 @@ func TestPostgresCommitsAreFlushed(t *testing.T) {
 	db := migrated(t, config)
 	createClient(t, db, client("client_1"))
 	for _, statement := range []string{
+		"CREATE TABLE noted (of text, setting text)",
 		`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-			INSERT INTO meta VALUES (TG_TABLE_NAME, current_setting('synchronous_commit')); RETURN NULL; END $$`,
+			INSERT INTO noted VALUES (TG_TABLE_NAME, current_setting('synchronous_commit')); RETURN NULL; END $$`,
 		"CREATE TRIGGER note AFTER UPDATE ON registry_epoch FOR EACH ROW EXECUTE FUNCTION note()",
 		"CREATE TRIGGER note AFTER INSERT ON revocations FOR EACH ROW EXECUTE FUNCTION note()",
+		"CREATE TRIGGER note AFTER UPDATE ON redis_trust FOR EACH ROW EXECUTE FUNCTION note()",
+		"CREATE TRIGGER note AFTER UPDATE ON cut_offs FOR EACH ROW EXECUTE FUNCTION note()",
 		"SET synchronous_commit = off",
 	} {
 		if err := db.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cut(t, db, revocations.ByClient, "client_1", 2)
-	if err := db.Revocations().Revoke(t.Context(), hour("j"), event("token.revoke")); err != nil {
-		t.Fatal(err)
+	ledger := db.Ledger()
+	noted := func(step, of string, do func() error) {
+		t.Helper()
+		if err := errors.Join(db.Exec(t.Context(), "DELETE FROM noted"), do()); err != nil {
+			t.Fatalf("%s: %v", step, err)
+		}
+		got, err := db.ReadText(t.Context(), true, "SELECT string_agg(of || ' ' || setting, ', ') FROM noted")
+		if want := of + " on"; err != nil || got != want {
+			t.Errorf("%s: synchronous_commit in the change of %s (%v), want %s", step, got, err, want)
+		}
 	}
-	meta, err := db.Meta(t.Context())
-	if err != nil || meta["registry_epoch"] != "on" || meta["revocations"] != "on" {
-		t.Errorf("synchronous_commit: %v (%v); want on", meta, err)
-	}
+	noted("a change", "registry_epoch", func() error { cut(t, db, revocations.ByClient, "client_1", 2); return nil })
+	noted("Record", "revocations", func() error { return record(t.Context(), db, hour("j"), event("token.revoke")) })
+	noted("Publish", "redis_trust", func() error { _, err := ledger.Publish(t.Context(), "redis", 1); return err })
+	noted("Complete", "redis_trust", func() error { _, err := ledger.Complete(t.Context(), "redis", 2); return err })
+	noted("Settle", "redis_trust", func() error { return ledger.Settle(t.Context(), 2) })
+	noted("Withdraw", "redis_trust", func() error { _, err := ledger.Withdraw(t.Context(), 2); return err })
+	noted("Confirm", "cut_offs", func() error {
+		return ledger.Confirm(t.Context(), []revocations.CutOff{{Kind: revocations.ByClient, ID: "client_1", Generation: 2}})
+	})
 	if now, err := db.ReadText(t.Context(), true, "SHOW synchronous_commit"); err != nil || now != "off" {
 		t.Errorf("of the connection: %s (%v); this test proves nothing", now, err)
 	}

@@ -1,0 +1,63 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+
+	"gorm.io/gorm"
+)
+
+// errOneConnection is of a pool whose only connection would hold the lock, so that what it is held for could do nothing.
+var errOneConnection = errors.New("it takes two connections to the database, and max_conns allows one")
+
+// Exclusive runs do while no other process runs something under that name, and says whether it did: false, and nothing done,
+// while another process is at it. The lock is held by a transaction of its own, which works behind a pooler, too, and ends
+// with it: with do, with this process, or when its connection breaks. What do has come to counts then all the same; it must
+// not rely on being alone for what must never go wrong. SQLite has one process, and do runs.
+func (db *DB) Exclusive(ctx context.Context, name string, do func(ctx context.Context) error) (bool, error) {
+	if db.dialect.name != "postgres" {
+		return true, do(ctx)
+	}
+	var ran bool
+	var done error
+	err := db.alone(ctx, name, func() {
+		ran, done = true, do(ctx)
+	})
+	if ran {
+		return true, done
+	}
+	if err != nil {
+		return false, fmt.Errorf("lock %s: %w", name, err)
+	}
+	return false, nil
+}
+
+func (db *DB) alone(ctx context.Context, name string, do func()) error {
+	pool, err := db.write.DB()
+	if err != nil {
+		return err
+	}
+	if pool.Stats().MaxOpenConnections == 1 {
+		return errOneConnection
+	}
+	return db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := db.unboundTransaction(tx); err != nil {
+			return err
+		}
+		var mine bool
+		if err := tx.Raw("SELECT pg_try_advisory_xact_lock(?)", lockKey(name)).Row().Scan(&mine); err != nil || !mine {
+			return err
+		}
+		do()
+		return nil
+	})
+}
+
+// lockKey is the number that PostgreSQL knows a lock by.
+func lockKey(name string) int64 {
+	hash := fnv.New64a()
+	_, _ = hash.Write([]byte("signet." + name))
+	return int64(hash.Sum64()) //nolint:gosec // all 64 bits, whatever the sign
+}
