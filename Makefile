@@ -24,6 +24,7 @@ BENCH ?= .
 BENCHED ?= ./internal/app ./internal/bench
 COUNT ?= 1
 FUZZTIME ?= 30s
+CYCLES ?= $(if $(FAULT),20,300)
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -68,6 +69,16 @@ conformance: ## Check each row of docs/conformance.md over HTTP against the real
 .PHONY: interop
 interop: ## Let other people's OAuth and JWT libraries use the server (npm ones need Node 20)
 	CGO_ENABLED=0 $(GO) test -count=1 -run Interop ./internal/...
+
+.PHONY: faults
+faults: build ## Kill servers and stores CYCLES times (300) among other faults; FAULT=a,b for these only, FAULT=list, SEED=n, RESULTS=file
+	SIGNET_TEST_BINARY=$(CURDIR)/bin/signet FAULTS_CYCLES=$(CYCLES) FAULTS_ONLY=$(FAULT) FAULTS_SEED=$(SEED) \
+		FAULTS_RESULTS=$(if $(RESULTS),$(abspath $(RESULTS))) \
+		CGO_ENABLED=0 $(GO) test ./internal/faultlab -run '^TestFaults$$' -v -count=1 -timeout 0
+
+.PHONY: model
+model: ## Check the model of the revocation protocol (needs spin and gcc; FULL=1 for the long runs, ARGS=WORD for some)
+	@docs/revocation/check.sh $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (30s)

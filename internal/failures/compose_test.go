@@ -16,6 +16,7 @@ import (
 	"github.com/seed-1972b8eb/signet/internal/servertest"
 	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 	"github.com/seed-1972b8eb/signet/internal/servertest/pgtest"
+	"github.com/seed-1972b8eb/signet/internal/servertest/redistest"
 	"github.com/seed-1972b8eb/signet/pkg/adminapi"
 )
 
@@ -28,6 +29,7 @@ type containers struct {
 	compose servertest.Compose
 	dir     string
 	secrets string
+	redis   string // URL
 }
 
 // TestCompose brings docker-compose.yml up, twice as `docker compose up` does, and uses what runs then.
@@ -42,6 +44,7 @@ func TestCompose(t *testing.T) {
 		}
 	}
 	c.postgres(t)
+	c.redis = redistest.Start(t).URL()
 	for range 2 {
 		for _, name := range c.oneShots(t) {
 			if out, text, err := servertest.Run(t, c.environment(t, name), c.compose.Services[name].Command...); err != nil {
@@ -91,6 +94,11 @@ func (c *containers) use(t *testing.T, replicas map[string]*server) {
 		if a := direct.request(machine); a.err != nil || a.status != http.StatusBadRequest || a.token() != "" {
 			t.Errorf("%s past the proxy: %d %s (%v)", name, a.status, a.body, a.err)
 		}
+	}
+	for name, s := range replicas {
+		eventually(t, 10*time.Second, "trust Redis on "+name, func() bool {
+			return strings.Contains(s.get(pathReady).body, `{"name":"redis","state":"ok"}`)
+		})
 	}
 	if _, err := replicas[names[0]].admin.DisableClient(t.Context(), machine.id, ""); err != nil {
 		t.Fatal(err)
@@ -164,6 +172,11 @@ func (c *containers) environment(t *testing.T, name string) []string {
 			value = data
 		case "SIGNET_PROXY_TRUSTED_CIDRS":
 			value = proxyPeer + "/32"
+		case "SIGNET_REDIS_URL":
+			if u, err := url.Parse(value); err != nil || c.compose.Services[u.Hostname()].Image == "" {
+				t.Fatalf("%s: %s is no service", name, value)
+			}
+			value = c.redis
 		}
 		env = append(env, key+"="+strings.Replace(value, "/run/secrets/", c.secrets+"/", 1))
 	}
