@@ -91,6 +91,18 @@ func fillDatabase(ctx context.Context, c *config.Config, log *slog.Logger, maste
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	// Each of two at once would find the database empty, and leave its own issuer and pepper beside the other's keys.
+	ran, err := db.Exclusive(ctx, "init", func(ctx context.Context) error { return fill(ctx, db, c, log, master, pepper, algs) })
+	if err == nil && !ran {
+		return errInitRuns
+	}
+	return err
+}
+
+// errInitRuns is no ErrInitialised: nobody knows yet how the other one ends.
+var errInitRuns = errors.New("another signet init is at work on this database")
+
+func fill(ctx context.Context, db *sqlstore.DB, c *config.Config, log *slog.Logger, master, pepper rootkeys.Set, algs []apis.Alg) error {
 	if _, _, err := db.Migrate(ctx); err != nil {
 		return err
 	}

@@ -135,7 +135,7 @@ func (c *Config) checkProxy(p *Problems) {
 
 func (c *Config) checkDatabase(p *Problems) {
 	oneOf(p, "database.driver", string(c.Database.Driver), string(SQLite), string(Postgres))
-	between(p, "database.max_conns", c.Database.MaxConns, 1, 1000)
+	between(p, "database.max_conns", c.Database.MaxConns, 2, 1000)
 	checkRef(p, "database.url", c.Database.URL)
 }
 

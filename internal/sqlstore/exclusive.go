@@ -5,16 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"time"
 
 	"gorm.io/gorm"
 )
+
+// exclusiveTimeout is the longest that the lock is held: a process that is frozen with it does not stop the others for good.
+const exclusiveTimeout = 2 * time.Minute
 
 // errOneConnection is of a pool whose only connection would hold the lock, so that what it is held for could do nothing.
 var errOneConnection = errors.New("it takes two connections to the database, and max_conns allows one")
 
 // Exclusive runs do while no other process runs something under that name, and says whether it did: false, and nothing done,
 // while another process is at it. The lock is held by a transaction of its own, which works behind a pooler, too, and ends
-// with it: with do, with this process, or when its connection breaks. What do has come to counts then all the same; it must
+// with it: with do, with this process, when its connection breaks, or after two minutes. What do has come to counts then all the same; it must
 // not rely on being alone for what must never go wrong. SQLite has one process, and do runs.
 func (db *DB) Exclusive(ctx context.Context, name string, do func(ctx context.Context) error) (bool, error) {
 	if db.dialect.name != "postgres" {
@@ -43,11 +47,11 @@ func (db *DB) alone(ctx context.Context, name string, do func()) error {
 		return errOneConnection
 	}
 	return db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		if err := db.unboundTransaction(tx); err != nil {
-			return err
-		}
 		var mine bool
-		if err := tx.Raw("SELECT pg_try_advisory_xact_lock(?)", lockKey(name)).Row().Scan(&mine); err != nil || !mine {
+		var ignored string
+		err := tx.Raw("SELECT pg_try_advisory_xact_lock(?), set_config('idle_in_transaction_session_timeout', ?, true)",
+			lockKey(name), milliseconds(exclusiveTimeout)).Row().Scan(&mine, &ignored)
+		if err != nil || !mine {
 			return err
 		}
 		do()
