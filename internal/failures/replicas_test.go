@@ -11,6 +11,7 @@ import (
 	"github.com/seed-1972b8eb/signet/internal/servertest"
 	"github.com/seed-1972b8eb/signet/internal/servertest/faultproxy"
 	"github.com/seed-1972b8eb/signet/internal/servertest/pgtest"
+	"github.com/seed-1972b8eb/signet/internal/servertest/redistest"
 	"github.com/seed-1972b8eb/signet/pkg/adminapi"
 )
 
@@ -18,11 +19,23 @@ import (
 const seenWithin = 2 * time.Second
 
 // TestReplicas changes things on one of two replicas, and looks at the other.
-func TestReplicas(t *testing.T) { //nolint:tparallel // each leaves the pair as the next one needs it
+func TestReplicas(t *testing.T) {
 	t.Parallel()
+	t.Run("postgres", func(t *testing.T) { //nolint:tparallel // each leaves the pair as the next one needs it
+		t.Parallel()
+		replicas(t, "")
+	})
+	t.Run("redis", func(t *testing.T) { //nolint:tparallel // the same
+		t.Parallel()
+		replicas(t, redistest.Start(t).URL())
+	})
+}
+
+func replicas(t *testing.T, redis string) {
+	t.Helper()
 	postgres := pgtest.Start(t)
 	proxy := faultproxy.New(t, postgres.Addr()) // between the second replica and the database
-	a := serve(t, servertest.Config{Database: postgres.URL(), ExtraYAML: "keys:\n  jwks_max_age: 1s\n"})
+	a := serve(t, servertest.Config{Database: postgres.URL(), Redis: redis, ExtraYAML: "keys:\n  jwks_max_age: 1s\n"})
 	b := replica(t, a, servertest.Config{ExtraYAML: "keys:\n  jwks_max_age: 1s\n", Through: proxy.URL})
 	p := &pair{a: a, b: b, postgres: postgres, proxy: proxy, watch: a.client(t)}
 	t.Run("changes are seen", p.changesAreSeen)
