@@ -37,21 +37,21 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("list migrations: %w", err)
 	}
+	// Asked first: when a migration by another process comes between the two questions, it is not taken for a stranger's.
+	tables, err := db.tableExists(ctx, "registry_epoch")
+	if err != nil {
+		return Status{}, fmt.Errorf("read schema version: %w", err)
+	}
 	applied, err := db.applied(ctx)
 	if err != nil {
 		return Status{}, fmt.Errorf("read schema version: %w", err)
 	}
-	status := Status{Latest: int64(len(known))}
+	status := Status{Latest: int64(len(known)), Dirty: tables && len(applied) == 0}
 	for i, version := range applied {
 		if version != int64(i+1) {
 			status.Dirty = true
 		}
 		status.Version = max(status.Version, version)
-	}
-	if len(applied) == 0 {
-		if status.Dirty, err = db.tableExists(ctx, "registry_epoch"); err != nil {
-			return Status{}, fmt.Errorf("read schema version: %w", err)
-		}
 	}
 	for i, name := range known {
 		if int64(i+1) > status.Version {
@@ -111,7 +111,7 @@ func (s Status) usable() error {
 }
 
 // Migrate applies what is pending, and returns the versions before and after. Replicas may do it at once: on PostgreSQL a
-// session lock lets them in one after the other; on SQLite whoever comes second finds that there is nothing left to do.
+// session lock lets them in one after the other; on SQLite whoever comes second to a migration fails, and goes on after it.
 func (db *DB) Migrate(ctx context.Context) (int64, int64, error) {
 	return db.migrateTo(ctx, int64(1)<<62)
 }
@@ -124,18 +124,23 @@ func (db *DB) migrateTo(ctx context.Context, version int64) (int64, int64, error
 	if err := before.usable(); err != nil {
 		return before.Version, before.Version, err
 	}
-	if len(before.Pending) == 0 {
-		return before.Version, before.Version, nil
+	version = min(version, before.Latest)
+	reached := before.Version
+	for reached < version {
+		failure := db.up(ctx, version)
+		after, err := db.Status(ctx)
+		if err != nil {
+			return before.Version, reached, err
+		}
+		if failure == nil {
+			return before.Version, after.Version, after.usable()
+		}
+		if after.Version == reached {
+			return before.Version, reached, fmt.Errorf("migrate database: %w", failure)
+		}
+		reached = after.Version
 	}
-	failure := db.up(ctx, min(version, before.Latest))
-	after, err := db.Status(ctx)
-	if err != nil {
-		return before.Version, before.Version, err
-	}
-	if failure != nil && len(after.Pending) > 0 {
-		return before.Version, after.Version, fmt.Errorf("migrate database: %w", failure)
-	}
-	return before.Version, after.Version, after.usable()
+	return before.Version, reached, nil
 }
 
 // up runs goose.
