@@ -37,6 +37,7 @@ func honest() fake {
 	return fake{broken: new(atomic.Int64), answers: map[string]string{
 		"info server":      bulk("# Server\r\nredis_version:7.0.15\r\nrun_id:" + runID + "\r\n"),
 		"info replication": bulk("# Replication\r\nrole:master\r\nmaster_replid:" + replID + "\r\nmaster_replid2:0000\r\n"),
+		"auth":             "+OK\r\n",
 		"client setname":   "+OK\r\n",
 		"client getname":   bulk(namePrefix + runID),
 		"zmscore":          "*4\r\n$1\r\n1\r\n$-1\r\n$-1\r\n$-1\r\n",
@@ -63,7 +64,7 @@ func (f fake) start(t *testing.T) *Set {
 		}
 	})
 	t.Cleanup(func() { _ = listener.Close(); tasks.Wait() })
-	return open(t, Config{URL: "redis://" + listener.Addr().String()}) // closed first: cleanups run backwards
+	return open(t, Config{URL: "redis://hunter1:hunter2@" + listener.Addr().String()}) // closed first: cleanups run backwards
 }
 
 func (f fake) serve(conn net.Conn) {
@@ -83,7 +84,7 @@ func (f fake) serve(conn net.Conn) {
 		case !known && name == "echo":
 			answer = bulk(words[1])
 		case !known:
-			answer = "-ERR unknown command\r\n"
+			answer = "-ERR unknown command '" + words[0] + "', with args beginning with: '" + strings.Join(words[1:], "' '") + "'\r\n"
 		}
 		if answer == "" {
 			f.broken.Add(1)
@@ -181,6 +182,25 @@ func TestUnprovenAnswers(t *testing.T) {
 				t.Error("it was identified nevertheless")
 			}
 		})
+	}
+}
+
+// TestErrorsQuoteNothing asks a Redis that does not know a command, and says in its answer what it was given.
+func TestErrorsQuoteNothing(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"auth", "zmscore", "info server", "client setname", "echo"} {
+		f := honest()
+		delete(f.answers, command)
+		if command == "echo" {
+			f.answers[command] = "-ERR unknown command 'echo', with args beginning with: 'alive'\r\n"
+		}
+		_, err := f.start(t).Revoked(within(t), fakeID, 1, []revocations.Token{asked("alive")})
+		if err == nil || !strings.Contains(err.Error(), "unknown") && !errors.Is(err, errAnother) {
+			t.Errorf("%s: %v", command, err)
+		}
+		if err != nil && (strings.Contains(err.Error(), "hunter") || strings.Contains(err.Error(), "alive")) {
+			t.Errorf("%s: the error quotes what was sent: %v", command, err)
+		}
 	}
 }
 

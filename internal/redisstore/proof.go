@@ -50,7 +50,7 @@ func (s *Set) name(ctx context.Context, conn *redis.Conn) error {
 func (s *Set) nameIfAllowed(ctx context.Context, conn *redis.Conn) error {
 	err := s.name(ctx, conn)
 	if _, refused := errors.AsType[redis.Error](err); refused {
-		s.log.DebugContext(ctx, "redis connection has no name", slog.Any("error", err))
+		s.log.DebugContext(ctx, "redis connection has no name", slog.String("error", unquoted(err).Error()))
 		return nil
 	}
 	return err
@@ -90,15 +90,23 @@ func (s *Set) exchange(ctx context.Context, commands [][]any) (revocations.Ident
 		if failed != nil && !errors.Is(failed, redis.Nil) && !errors.Is(err, revocations.ErrIdentity) {
 			err = failed
 		}
-		return "", nil, fmt.Errorf("ask redis: %w", err)
+		return "", nil, unquoted(fmt.Errorf("ask redis: %w", err))
 	}
 	answers := make([]any, len(sent))
 	for i, c := range sent {
 		if answers[i] = c.Val(); c.Err() != nil {
-			return who, nil, fmt.Errorf("redis refused %v: %w", c.Name(), c.Err())
+			return who, nil, unquoted(fmt.Errorf("redis refused %v: %w", c.Name(), c.Err()))
 		}
 	}
 	return who, answers, nil
+}
+
+// unquoted takes from an error what Redis quotes of a command that it does not know: where that is AUTH, the password.
+func unquoted(err error) error {
+	if text, _, quotes := strings.Cut(err.Error(), ", with args"); quotes {
+		return errors.New(text)
+	}
+	return err
 }
 
 // identify makes the identity from the two answers that end each round trip. ErrIdentity where it is no primary.
