@@ -136,10 +136,10 @@ func newAPIDeleteCmd(env *cliEnv) *cobra.Command {
 			return err
 		}
 		impact, err := client.APIImpact(cmd.Context(), args[0], "")
-		if err != nil {
-			return err
+		if err == nil {
+			err = env.confirm(*yes, fmt.Sprintf("Delete %s: %s.", args[0], impact.Summary))
 		}
-		if err := env.confirm(*yes, fmt.Sprintf("Delete %s: %s.", args[0], impact.Summary)); err != nil {
+		if err != nil && !isNotFound(err) {
 			return err
 		}
 		return client.DeleteAPI(cmd.Context(), args[0])

@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/spf13/cobra"
 
@@ -132,12 +134,22 @@ func newClientDeleteCmd(env *cliEnv) *cobra.Command {
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client, err := env.confirmClient(cmd, "Delete", args[0], *yes)
-		if err != nil {
+		if client == nil {
+			return err
+		}
+		if err != nil && !isNotFound(err) {
 			return err
 		}
 		return client.DeleteClient(cmd.Context(), args[0])
 	}
 	return cmd
+}
+
+// isNotFound is of what is not there. Its deletion is asked for all the same: one before this may not have been acknowledged,
+// and is made sure of before the server says that there is nothing to delete.
+func isNotFound(err error) bool {
+	problem, ok := errors.AsType[*adminapi.Problem](err)
+	return ok && problem.Status == http.StatusNotFound
 }
 
 // confirmClient shows what a verb would take from a client, and asks.
@@ -148,7 +160,7 @@ func (env *cliEnv) confirmClient(cmd *cobra.Command, verb, name string, yes bool
 	}
 	impact, err := client.ClientImpact(cmd.Context(), name)
 	if err != nil {
-		return nil, err
+		return client, err
 	}
 	return client, env.confirm(yes, fmt.Sprintf("%s: %s.", verb, impact.Summary))
 }

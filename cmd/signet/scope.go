@@ -104,10 +104,10 @@ func newScopeDeleteCmd(env *cliEnv) *cobra.Command {
 			return err
 		}
 		impact, err := client.APIImpact(cmd.Context(), *api, args[0])
-		if err != nil {
-			return err
+		if err == nil {
+			err = env.confirm(*yes, fmt.Sprintf("Delete scope %s of %s: %s.", args[0], *api, impact.Summary))
 		}
-		if err := env.confirm(*yes, fmt.Sprintf("Delete scope %s of %s: %s.", args[0], *api, impact.Summary)); err != nil {
+		if err != nil && !isNotFound(err) {
 			return err
 		}
 		return client.DeleteScope(cmd.Context(), *api, args[0])

@@ -2,6 +2,7 @@ package apis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -73,10 +74,11 @@ type Change struct {
 // Update changes an API. The identifier never changes: it is in tokens and in other people's configuration.
 func (r *Registry) Update(ctx context.Context, by audit.Actor, identifier string, c Change) (*API, error) {
 	if c.Alg != nil && c.Alg.Valid() {
-		if _, err := r.cfg.Store.API(ctx, identifier); err != nil { // or a typo would leave keys behind that nobody uses
-			return nil, err
+		_, err := r.cfg.Store.API(ctx, identifier)
+		if err == nil { // or a typo would leave keys behind that nobody uses; the store says below that there is no such API
+			err = r.cfg.EnsureKeys(ctx, by, *c.Alg)
 		}
-		if err := r.cfg.EnsureKeys(ctx, by, *c.Alg); err != nil {
+		if err != nil && !errors.Is(err, ErrNotFound) {
 			return nil, fmt.Errorf("prepare signing keys for %s: %w", *c.Alg, err)
 		}
 	}

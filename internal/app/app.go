@@ -118,7 +118,7 @@ func (a *App) committed(ctx context.Context, c registry.Commit) {
 		}
 	}
 	if a.cache != nil {
-		a.cache.Committed(context.WithoutCancel(ctx), c)
+		a.cache.Committed(ctx, c)
 	}
 }
 

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -52,14 +53,14 @@ func (a *App) every(ctx context.Context, interval time.Duration, what string, do
 // nothing to do then.
 func (a *App) sweep(ctx context.Context) error {
 	_, err := a.db.Exclusive(ctx, "sweep", func(ctx context.Context) error {
+		var errs []error // of one, and the others go on: no table may grow because of another
 		for _, sweep := range []func(context.Context, int) (int, error){
 			a.revocations.Sweep, a.db.Assertions().Sweep, a.db.SweepChanges,
 		} {
-			if _, err := sweep(ctx, sweepLimit); err != nil {
-				return err
-			}
+			_, err := sweep(ctx, sweepLimit)
+			errs = append(errs, err)
 		}
-		return nil
+		return errors.Join(errs...)
 	})
 	return err
 }

@@ -32,5 +32,8 @@ func lockDir(dir string) (*dirLock, error) {
 	return &dirLock{file: file}, nil
 }
 
-// release gives the lock back. The file stays: removing it would let two processes lock two files of one name.
-func (l *dirLock) release() error { return l.file.Close() }
+// release gives the lock back. The file stays: removing it would let two processes lock two files of one name. To close it
+// would not do: a program that is being started has the file, too, until it runs.
+func (l *dirLock) release() error {
+	return errors.Join(syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN), l.file.Close())
+}

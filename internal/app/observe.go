@@ -21,9 +21,9 @@ func (a *App) observe(failures *limits.Failures, refusals *audit.Refusals) {
 	a.metrics.Cache("failures", failures.Stats)
 	a.metrics.Cache("refusals", refusals.Stats)
 	a.metrics.RegistryStaleness(a.cache.Stale)
-	if r := a.replicated; r != nil {
+	if r := a.replicated; a.redis != nil {
 		n := r.Counts()
-		a.metrics.Revocations(telemetry.Revocations{
+		a.metrics.Revocations(telemetry.RevocationSources{
 			Leased: r.Trusted, FromRedis: n.FromRedis.Load, FromLedger: n.FromLedger.Load,
 			Rebuilds: n.Rebuilds.Load, Withdrawals: n.Withdrawals.Load,
 		})

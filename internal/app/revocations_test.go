@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"testing"
 	"time"
 
@@ -51,6 +50,31 @@ func TestReplicatedStore(t *testing.T) {
 	}
 }
 
+// TestTwoInstallations puts two into the same Redis database, which nobody should: neither believes what the other has written.
+func TestTwoInstallations(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Open(t)
+	one, other := &fleet{pgtest.Open(t), redis}, &fleet{pgtest.Open(t), redis}
+	_, store := one.replica(t)
+	r := revocations.Revocation{JTI: "j", ClientID: "client_1", ExpiresAt: time.Now().Add(time.Hour), RevokedAt: time.Now()}
+	if err := store.Revoke(t.Context(), r, audit.Event{Actor: by, Action: "token.revoke", Subject: "j"}); err != nil {
+		t.Fatal(err)
+	}
+	token := revocations.Token{JTI: "j", ClientID: "client_1", Generation: 1}
+	if revoked, err := store.Check(t.Context(), token); err != nil || !revoked {
+		t.Fatalf("a revoked token: %v, %v", revoked, err)
+	}
+	_, theirs := other.replica(t) // has filled the set anew by now
+	for range 50 {
+		if revoked, err := store.Check(t.Context(), token); err != nil || !revoked {
+			t.Fatalf("a revoked token beside another installation: %v, %v", revoked, err)
+		}
+		if revoked, err := theirs.Check(t.Context(), token); err != nil || revoked {
+			t.Fatalf("a token that only the other installation has revoked: %v, %v", revoked, err)
+		}
+	}
+}
+
 // fleet is what replicas share.
 type fleet struct{ database, redis string }
 
@@ -69,7 +93,7 @@ func (f *fleet) replica(t *testing.T) (*sqlstore.DB, revocations.Store) {
 	if _, _, err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c := revocations.ReplicatedConfig{Ledger: db.Ledger(), Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	c := revocations.ReplicatedConfig{Ledger: db.Ledger()}
 	if f.redis != "" {
 		set, err := redisstore.Open(redisstore.Config{URL: f.redis})
 		if err != nil {

@@ -254,12 +254,7 @@ func (r *Registry) CutOff(ctx context.Context, by audit.Actor, idOrName, reason 
 
 // Delete removes a client for ever: its ID is not used again, its tokens end at once.
 func (r *Registry) Delete(ctx context.Context, by audit.Actor, idOrName string) error {
-	c, err := r.cfg.Store.FindClient(ctx, idOrName)
-	if errors.Is(err, ErrNotFound) {
-		// An attempt before this one may have deleted it and died before its tokens' end was known everywhere. The store, asked
-		// for a change, makes sure of that before it says that there is no such client.
-		c, err = &Client{ID: idOrName}, nil
-	}
+	c, err := r.find(ctx, idOrName)
 	if err != nil {
 		return err
 	}
@@ -267,6 +262,17 @@ func (r *Registry) Delete(ctx context.Context, by audit.Actor, idOrName string) 
 		Time: time.Now().UTC(), Actor: by, Action: "client.delete", Subject: c.ID, ClientID: c.ID, Detail: map[string]any{"name": c.Name},
 	}
 	return r.cfg.Store.DeleteClient(ctx, c.ID, event)
+}
+
+// find looks a client up that is to be changed. Where there is none, the store says so when it is asked for the change: an
+// attempt before this one may have deleted it and died before the end of its tokens was known everywhere, and the store makes
+// sure of that before it answers.
+func (r *Registry) find(ctx context.Context, idOrName string) (*Client, error) {
+	c, err := r.cfg.Store.FindClient(ctx, idOrName)
+	if errors.Is(err, ErrNotFound) {
+		return &Client{ID: idOrName}, nil
+	}
+	return c, err
 }
 
 // Find returns the client with this ID or name.
@@ -281,7 +287,7 @@ func (r *Registry) List(ctx context.Context, f Filter) ([]*Client, error) {
 
 // update runs change on the record inside the store's transaction and names the event.
 func (r *Registry) update(ctx context.Context, by audit.Actor, idOrName, action string, change func(*Client) (map[string]any, error)) (*Client, error) {
-	found, err := r.cfg.Store.FindClient(ctx, idOrName)
+	found, err := r.find(ctx, idOrName)
 	if err != nil {
 		return nil, err
 	}

@@ -377,8 +377,11 @@ func TestDeletedBefore(t *testing.T) {
 	if err := f.Delete(t.Context(), local, "client_gone"); !errors.Is(err, trouble) || confirmed != 1 {
 		t.Errorf("Delete = %v after %d confirmations", err, confirmed)
 	}
+	if _, err := f.Disable(t.Context(), local, "client_gone", ""); !errors.Is(err, trouble) || confirmed != 2 {
+		t.Errorf("Disable = %v after %d confirmations", err, confirmed)
+	}
 	trouble = nil
-	if err := f.Delete(t.Context(), local, "client_gone"); !errors.Is(err, clients.ErrNotFound) || confirmed != 2 {
+	if err := f.Delete(t.Context(), local, "client_gone"); !errors.Is(err, clients.ErrNotFound) || confirmed != 3 {
 		t.Errorf("Delete = %v after %d confirmations", err, confirmed)
 	}
 }

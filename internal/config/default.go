@@ -7,11 +7,12 @@ import (
 
 // The limits that no configuration passes.
 const (
-	maxTokenTTL   = 24 * time.Hour // DESIGN.md §4
-	minTokenTTL   = time.Second
-	maxSocketPath = 107 // bytes of sun_path on Linux, less the closing NUL (unix(7))
-	maxGrace      = time.Minute
-	minRedisConns = 4 // to PostgreSQL: a rebuild of the set in Redis holds two
+	maxTokenTTL       = 24 * time.Hour // DESIGN.md §4
+	minTokenTTL       = time.Second
+	maxSocketPath     = 107 // bytes of sun_path on Linux, less the closing NUL (unix(7))
+	maxGrace          = time.Minute
+	minConns          = 2 // to PostgreSQL: work that one replica at a time does holds one for its lock
+	minConnsWithRedis = 4 // a rebuild of the set in Redis holds two, and must leave some for requests
 )
 
 // DefaultURLEnv is the environment variable that holds the PostgreSQL URL where the configuration names none.

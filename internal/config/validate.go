@@ -135,8 +135,16 @@ func (c *Config) checkProxy(p *Problems) {
 
 func (c *Config) checkDatabase(p *Problems) {
 	oneOf(p, "database.driver", string(c.Database.Driver), string(SQLite), string(Postgres))
-	between(p, "database.max_conns", c.Database.MaxConns, 2, 1000)
+	between(p, "database.max_conns", c.Database.MaxConns, leastConns(c.Database.Driver), 1000)
 	checkRef(p, "database.url", c.Database.URL)
+}
+
+// leastConns is 1 for SQLite, where these are readers.
+func leastConns(d Driver) int {
+	if d == Postgres {
+		return minConns
+	}
+	return 1
 }
 
 func (c *Config) checkRedis(p *Problems) {
@@ -148,8 +156,8 @@ func (c *Config) checkRedis(p *Problems) {
 	}
 	if c.Database.Driver == SQLite {
 		p.add("redis.url", "is of no use with database.driver sqlite, where one process holds everything; leave it out")
-	} else if c.Database.MaxConns < minRedisConns {
-		p.add("database.max_conns", "must be at least %d with Redis", minRedisConns)
+	} else if c.Database.MaxConns < minConnsWithRedis {
+		p.add("database.max_conns", "must be at least %d with Redis", minConnsWithRedis)
 	}
 	if c.Redis.CAFile == "" {
 		return

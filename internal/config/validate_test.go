@@ -85,8 +85,9 @@ func TestGuards(t *testing.T) {
 		{"relative data directory", func(c *Config) { c.DataDir = "data" }, "data_dir: want an absolute path"},
 
 		{"unknown driver", func(c *Config) { c.Database.Driver = "mysql" }, "database.driver: want one of sqlite, postgres"},
-		{"no connections", func(c *Config) { c.Database.MaxConns = 0 }, "database.max_conns: want 2 to 1000"},
-		{"one connection", func(c *Config) { c.Database.MaxConns = 1 }, "database.max_conns: want 2 to 1000"},
+		{"no connections", func(c *Config) { c.Database.MaxConns = 0 }, "database.max_conns: want 1 to 1000"},
+		{"one connection", func(c *Config) { c.Database.Driver, c.Database.MaxConns = Postgres, 1 }, "database.max_conns: want 2 to 1000"},
+		{"one reader", func(c *Config) { c.Database.MaxConns = 1 }, ""},
 		{"Redis", func(c *Config) { redis(c) }, ""},
 		{"Redis with SQLite", func(c *Config) { redis(c); c.Database.Driver = SQLite }, "redis.url: is of no use with database.driver sqlite"},
 		{"Redis with three connections", func(c *Config) { redis(c); c.Database.MaxConns = 3 }, "database.max_conns: must be at least 4 with Redis"},

@@ -139,6 +139,10 @@ func TestMetricsAreDocumented(t *testing.T) {
 	m.Cache("x", func() (int, int) { return 0, 1 })
 	m.RegistryStaleness(func() time.Duration { return 0 })
 	m.CertificateExpiry(time.Now)
+	none := func() int64 { return 0 }
+	m.Revocations(telemetry.RevocationSources{
+		Leased: func() bool { return true }, FromRedis: none, FromLedger: none, Rebuilds: none, Withdrawals: none,
+	})
 	m.SigningKeys(func() map[telemetry.KeyState]int {
 		return map[telemetry.KeyState]int{{Alg: "ES256", State: "active"}: 1}
 	})

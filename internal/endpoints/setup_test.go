@@ -147,6 +147,8 @@ type memory struct {
 
 var errDown = errors.New("dial tcp db.internal:5432: connection refused, user signet password=hunter2hunter2")
 
+func (m *memory) Confirm(context.Context) error { return m.trouble() }
+
 func (m *memory) trouble() error {
 	if m.panicing.Load() {
 		panic("internals")

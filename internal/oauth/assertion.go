@@ -67,22 +67,24 @@ func (s *Server) judgeAssertion(ctx context.Context, c *clients.Client, a assert
 		return reject(ReasonAuthMethod)
 	}
 	candidates, err := s.keys.candidates(ctx, c, a.kid, a.alg)
-	if away, ok := errors.AsType[*unreachableError](err); ok {
-		_ = reject("")
-		return verdict{trouble: keysAway(away)}
-	}
-	if err != nil {
-		return reject(ReasonJWKSUnavailable)
-	}
-	if len(candidates) == 0 {
-		return reject(ReasonAssertionKey)
-	}
 	for _, key := range candidates {
 		if method.Verify(a.signed, a.signature, key) == nil {
 			return standing(c, clients.PrivateKeyJWT, now)
 		}
 	}
-	return verdict{reason: ReasonAssertionSig}
+	away, isAway := errors.AsType[*unreachableError](err)
+	switch {
+	case isAway:
+		spent := reject("")
+		spent.trouble = keysAway(away)
+		return spent
+	case err != nil:
+		return reject(ReasonJWKSUnavailable)
+	case len(candidates) == 0:
+		return reject(ReasonAssertionKey)
+	default:
+		return verdict{reason: ReasonAssertionSig}
+	}
 }
 
 // keysAway is the answer while the keys of a client cannot be had. Whether the assertion is right is not known, so it is not called wrong

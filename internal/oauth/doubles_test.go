@@ -108,6 +108,14 @@ type revoked struct {
 	cutOffs           map[string]int64 // client ID -> generation
 	keys              map[string]bool  // kids that were revoked
 	down              error
+	confirmed         int // calls of Confirm
+}
+
+func (r *revoked) Confirm(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.confirmed++
+	return r.down
 }
 
 func (r *revoked) Revoke(_ context.Context, rev revocations.Revocation, e audit.Event) error {

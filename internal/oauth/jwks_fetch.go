@@ -99,7 +99,8 @@ func newOutbound(allow []netip.Prefix, public bool) *http.Client {
 }
 
 // candidates gives the published keys of a client that fit, from what is kept where that is fresh and has one. Otherwise it
-// fetches, once for all who wait, and not again before the cool-down is over.
+// fetches, once for all who wait, and not again before the cool-down is over. Keys beside an *unreachableError are the last
+// ones known: what they verify is right, and what they do not is not known to be wrong.
 func (f *fetcher) candidates(ctx context.Context, clientID, uri, kid, alg string) ([]crypto.PublicKey, error) {
 	now := time.Now()
 	have := f.get(clientID, uri)
@@ -120,12 +121,13 @@ func (f *fetcher) candidates(ctx context.Context, clientID, uri, kid, alg string
 		}
 	}
 	usable := now.Sub(have.fetched) < fetchStale
+	found = nil
 	if usable {
 		found = have.set.Candidates(kid, alg)
 	}
 	switch {
-	case have.away && len(found) == 0: // the key may be one that the client has published since
-		return nil, &unreachableError{retryAfter: max(retryAfterFault, time.Until(have.tried.Add(fetchCoolDown)))}
+	case have.away: // found may verify the assertion; if not, the key may be one that the client has published since
+		return found, &unreachableError{retryAfter: max(retryAfterFault, time.Until(have.tried.Add(fetchCoolDown)))}
 	case !usable:
 		return nil, errFetch
 	default:

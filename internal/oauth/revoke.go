@@ -31,6 +31,12 @@ func (s *Server) Revoke(ctx context.Context, req *Request) error {
 	// changes nothing: there is one kind of token.
 	now := time.Now()
 	claims, err := s.revocable(ctx, text, now)
+	if errors.Is(err, tokens.ErrUnknownKey) {
+		// A key that was revoked a moment ago is unknown here, and its tokens may live elsewhere until that is confirmed.
+		if err := s.cfg.Revocations.Confirm(ctx); err != nil {
+			return mapped(unavailable(err), c.client.ID)
+		}
+	}
 	if errors.Is(err, tokens.ErrInvalid) {
 		return nil
 	}

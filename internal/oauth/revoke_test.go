@@ -189,3 +189,20 @@ func TestRevokeOutage(t *testing.T) {
 	b.registry.down = errors.New("down")
 	wantError(t, b.revoke(t, basicID, token), 503, "temporarily_unavailable", oauth.ReasonUnavailable)
 }
+
+// TestRevokeUnderAnUnknownKey: the key may have been revoked a moment ago, by a replica that has not brought it to all others
+// yet. That nothing is left to revoke is said when it has, and is 503 when nobody knows.
+func TestRevokeUnderAnUnknownKey(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	foreign := setup(t).issue(t, basicID)
+	if a := b.revoke(t, basicID, foreign); a.status != http.StatusOK || b.revoked.confirmed != 1 || len(b.revoked.list) != 0 {
+		t.Errorf("%d %s after %d confirmations", a.status, a.body, b.revoked.confirmed)
+	}
+	b.revoked.down = errors.New("no connection")
+	wantError(t, b.revoke(t, basicID, foreign), 503, "temporarily_unavailable", oauth.ReasonUnavailable)
+	b.revoked.down = nil
+	if a := b.revoke(t, basicID, "garbage"); a.status != http.StatusOK || b.revoked.confirmed != 2 {
+		t.Errorf("garbage: %d after %d confirmations; there is no key to confirm", a.status, b.revoked.confirmed)
+	}
+}

@@ -10,7 +10,7 @@ import (
 // covers how differently two machines' clocks run. No instant crosses machines.
 const fence = leaseLife + 100*time.Millisecond
 
-// settleTimeout bounds the note that a wait is over: it spares others a wait, and nobody's answer hangs on it.
+// settleTimeout bounds the note that a wait is over. It spares others a wait; an answer waits for it no longer than this.
 const settleTimeout = 200 * time.Millisecond
 
 // Confirm brings every committed cut-off to the set that nobody has confirmed yet, those too that a process left behind which

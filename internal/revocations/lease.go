@@ -104,6 +104,11 @@ func (r *Replicated) keep(ctx context.Context, p poll) {
 	if old := r.lease.Load(); old != nil {
 		r.distrust(ctx, old, err)
 	}
+	// What has not been said is no reason to rebuild: one slow answer to one replica would empty the set of all.
+	if !errors.Is(err, ErrIncomplete) && !errors.Is(err, ErrIdentity) {
+		r.tries.away(ctx, r.cfg.Log, err)
+		return
+	}
 	id, err := r.identity(ctx)
 	if err != nil {
 		r.tries.away(ctx, r.cfg.Log, err)

@@ -7,12 +7,14 @@ import (
 )
 
 const (
-	readsTogether = 256 // checks that one query answers at most
-	readsFailed   = 3   // failures in a row after which only one query at a time finds out whether it is over
+	readsTogether = 256    // checks that one query answers at most
+	readsWaiting  = 16_384 // checks that may wait for one
+	readsFailed   = 3      // failures in a row after which only one query at a time finds out whether it is over
 )
 
-// errBusy means that what is asked has failed again and again, and somebody is finding out whether it still does.
-var errBusy = errors.New("several reads in a row have failed")
+// errBusy means that too many wait already, or that what is asked has failed again and again, and somebody is finding out
+// whether it still does.
+var errBusy = errors.New("too many wait for an answer, or too many got none")
 
 // reads lets concurrent checks share queries, of the ledger or of a set. Each joins one that has not begun: the answer of a
 // query that is under way may be older than the question.
@@ -28,6 +30,7 @@ type reads struct {
 
 // read is one check that waits.
 type read struct {
+	ctx     context.Context //nolint:containedctx // of the one who waits: whoever has gone is not asked for
 	token   Token
 	done    chan struct{}
 	revoked bool
@@ -36,7 +39,7 @@ type read struct {
 
 // check asks with the next query.
 func (q *reads) check(ctx context.Context, t Token) (bool, error) {
-	one := &read{token: t, done: make(chan struct{})}
+	one := &read{ctx: ctx, token: t, done: make(chan struct{})}
 	if err := q.join(ctx, one); err != nil {
 		return false, err
 	}
@@ -57,6 +60,9 @@ func (q *reads) join(ctx context.Context, one *read) error {
 			return errBusy
 		}
 		atOnce = 1
+	}
+	if len(q.waiting) >= readsWaiting {
+		return errBusy
 	}
 	q.waiting = append(q.waiting, one)
 	if q.running < atOnce {
@@ -91,10 +97,15 @@ func (q *reads) run(ctx context.Context) {
 func (q *reads) next() []*read {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := min(len(q.waiting), readsTogether)
-	batch := q.waiting[:n:n]
-	q.waiting = q.waiting[n:]
-	if n == 0 {
+	var batch []*read
+	for len(q.waiting) > 0 && len(batch) < readsTogether {
+		one := q.waiting[0]
+		q.waiting = q.waiting[1:]
+		if one.ctx.Err() == nil {
+			batch = append(batch, one)
+		}
+	}
+	if len(batch) == 0 {
 		q.waiting = nil
 		q.running--
 	}

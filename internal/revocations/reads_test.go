@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -156,6 +157,41 @@ func TestCheckGivesUp(t *testing.T) {
 		synctest.Wait()
 		if revoked, err := r.Check(t.Context(), revocations.Token{JTI: "j"}); err != nil || !revoked {
 			t.Errorf("Check = %v, %v", revoked, err)
+		}
+		checks.Wait()
+	})
+}
+
+// TestChecksThatWereGivenUp leaves many checks behind whose callers have gone: they are not asked for, and nobody waits for them.
+func TestChecksThatWereGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &slow{}
+		r := revocations.NewReplicated(revocations.ReplicatedConfig{Ledger: s})
+		hasty, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		var checks sync.WaitGroup
+		for range 10_000 {
+			checks.Go(func() { _, _ = r.Check(hasty, revocations.Token{JTI: "j"}) })
+		}
+		checks.Wait()
+		began := time.Now()
+		if _, err := r.Check(t.Context(), revocations.Token{JTI: "j"}); err != nil {
+			t.Errorf("Check = %v", err)
+		}
+		if took := time.Since(began); took > 2*time.Second || s.queries > 5 {
+			t.Errorf("the one who still waits did so for %v and %d queries", took, s.queries)
+		}
+		for range 20_000 {
+			checks.Go(func() {
+				if _, err := r.Check(t.Context(), revocations.Token{JTI: "j"}); err != nil && !strings.Contains(err.Error(), "too many") {
+					t.Errorf("Check = %v", err)
+				}
+			})
+		}
+		synctest.Wait()
+		if _, err := r.Check(t.Context(), revocations.Token{JTI: "j"}); err == nil {
+			t.Error("let in behind thousands of others")
 		}
 		checks.Wait()
 	})

@@ -21,25 +21,25 @@ func (r *Replicated) rebuild(ctx context.Context, id Identity, generation int64)
 	ctx, cancel := context.WithTimeout(ctx, rebuildTimeout)
 	defer cancel()
 	began := time.Now()
-	entries, published := 0, false
+	var entries int
+	var published int64
 	ran, err := r.cfg.Ledger.Exclusive(ctx, "revocations.rebuild", func(ctx context.Context) error {
 		var err error
-		if published, err = r.cfg.Ledger.Publish(ctx, id, generation); err != nil || !published {
+		if published, err = r.cfg.Ledger.Publish(ctx, id, generation); err != nil || published == 0 {
 			return err
 		}
 		r.tries.published()
-		generation++
-		entries, err = r.fill(ctx, id, generation)
+		entries, err = r.fill(ctx, id, published)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("rebuild %d: %w", generation, err)
+		return fmt.Errorf("rebuild after generation %d: %w", generation, err)
 	}
-	if !ran || !published {
+	if !ran || published == 0 {
 		return nil
 	}
 	r.count.Rebuilds.Add(1)
-	r.cfg.Log.InfoContext(ctx, "the revocations in Redis were rebuilt", slog.Int64("generation", generation),
+	r.cfg.Log.InfoContext(ctx, "the revocations in Redis were rebuilt", slog.Int64("generation", published),
 		slog.Int("entries", entries), slog.Duration("took", time.Since(began)))
 	purge, cancel := context.WithTimeout(ctx, purgeTimeout)
 	defer cancel()

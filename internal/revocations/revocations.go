@@ -68,6 +68,8 @@ type Store interface {
 	// Revoke makes r durable before it returns, together with the event. Revoking the same JTI again is no error, and
 	// makes the same promise. An error means that the outcome is unknown.
 	Revoke(ctx context.Context, r Revocation, e audit.Event) error
+	// Confirm returns when the promise holds for every cut-off whose transaction was committed before, by whatever process.
+	Confirm(ctx context.Context) error
 	// Check answers whether the token was taken back.
 	Check(ctx context.Context, t Token) (bool, error)
 	// Revocations lists unexpired ones, newest first, at most limit.

@@ -24,9 +24,10 @@ type Ledger interface { //nolint:interfacebloat // the steps of one protocol
 	// Withdraw ends the trust in any Redis, if the generation is still this one: no identity, the next generation, not settled.
 	// It returns the row as it is afterwards, whoever has changed it.
 	Withdraw(ctx context.Context, generation int64) (Trust, error)
-	// Publish lets everybody write to id and nobody read, if the generation is still this one: the next generation, not
-	// settled. It says whether it did.
-	Publish(ctx context.Context, id Identity, generation int64) (bool, error)
+	// Publish lets everybody write to id and nobody read, if the generation is still this one: a higher generation, not
+	// settled. It returns that one, or 0 where somebody else was faster. Nobody can guess it: a set that another installation
+	// has put into the same Redis does not have its marker.
+	Publish(ctx context.Context, id Identity, generation int64) (int64, error)
 	// Complete lets everybody read from id, if the generation and the identity are still these, and says whether they are.
 	Complete(ctx context.Context, id Identity, generation int64) (bool, error)
 	// Settle notes that no lease of an earlier generation can be alive, if the generation is still this one.

@@ -199,14 +199,15 @@ func (l ledger) Withdraw(ctx context.Context, generation int64) (revocations.Tru
 	return trust, err
 }
 
-func (l ledger) Publish(ctx context.Context, id revocations.Identity, generation int64) (bool, error) {
-	done := false
+func (l ledger) Publish(ctx context.Context, id revocations.Identity, generation int64) (int64, error) {
+	var next int64
 	err := l.call(ctx, func() {
-		if done = l.w.trust.Generation == generation; done {
-			l.w.trust = revocations.Trust{WriteID: id, Generation: generation + 1}
+		if l.w.trust.Generation == generation {
+			next = generation + 1 + l.w.rng.Int64N(1000)
+			l.w.trust = revocations.Trust{WriteID: id, Generation: next}
 		}
 	})
-	return done, err
+	return next, err
 }
 
 func (l ledger) Complete(ctx context.Context, id revocations.Identity, generation int64) (bool, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
@@ -70,6 +71,12 @@ type DB struct {
 	read      *gorm.DB // PostgreSQL: the same pool. SQLite: the readers.
 	committed func(ctx context.Context, c registry.Commit)
 	confirm   func(ctx context.Context) error
+
+	unreplicated *atomic.Int64 // see poolHealth; nil for SQLite
+
+	// one holds the one change that runs, from before its transaction until committed was told. nil for PostgreSQL, where confirm
+	// stands between a change and its acknowledgement.
+	one chan struct{}
 
 	// unbounded opens a pool of PostgreSQL without timeouts, for migrations; nil for SQLite, which has none.
 	unbounded func() *sql.DB

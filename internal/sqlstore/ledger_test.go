@@ -107,8 +107,20 @@ func TestTrust(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, fresh(t, "postgres"))
 	ctx, ledger := t.Context(), db.Ledger()
+	leaps := map[int64]bool{}
 	publish := func(id revocations.Identity, generation int64, want bool) func() error {
-		return func() error { return expected(want)(ledger.Publish(ctx, id, generation)) }
+		return func() error {
+			next, err := ledger.Publish(ctx, id, generation)
+			if err != nil || next == 0 {
+				return expected(want)(false, err)
+			}
+			if now, _ := polled(t, db); now.Generation != next || next <= generation {
+				return fmt.Errorf("publication returned generation %d after %d, and the row is %+v", next, generation, now)
+			}
+			leaps[next-generation] = true
+			// For the steps after this one, which name generations.
+			return errors.Join(expected(want)(true, nil), db.Exec(ctx, "UPDATE redis_trust SET generation = ?", generation+1))
+		}
 	}
 	complete := func(id revocations.Identity, generation int64, want bool) func() error {
 		return func() error { return expected(want)(ledger.Complete(ctx, id, generation)) }

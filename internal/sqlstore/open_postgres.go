@@ -24,7 +24,8 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	pool := postgresPool(config, c, changeTimeout)
+	health := &poolHealth{log: c.Log}
+	pool := postgresPool(config, c, changeTimeout, health)
 	pool.SetMaxOpenConns(c.MaxConns)
 	pool.SetMaxIdleConns(c.MaxConns)
 	pool.SetConnMaxLifetime(connLifetime)
@@ -40,8 +41,8 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 		return nil, err
 	}
 	return &DB{
-		dialect: postgresDialect(), write: handle, read: handle, committed: c.Committed, confirm: c.Confirm,
-		unbounded: func() *sql.DB { return postgresPool(config, c, 0) },
+		dialect: postgresDialect(), write: handle, read: handle, committed: c.Committed, unreplicated: &health.unreplicated, confirm: c.Confirm,
+		unbounded: func() *sql.DB { return postgresPool(config, c, 0, health) },
 	}, nil
 }
 
@@ -60,7 +61,7 @@ func gormOn(dialector gorm.Dialector) (*gorm.DB, error) {
 }
 
 // postgresPool returns a pool whose connections keep what they acknowledge. statementTimeout 0 means none.
-func postgresPool(config *pgx.ConnConfig, c Config, statementTimeout time.Duration) *sql.DB {
+func postgresPool(config *pgx.ConnConfig, c Config, statementTimeout time.Duration, health *poolHealth) *sql.DB {
 	config = config.Copy()
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
@@ -73,8 +74,8 @@ func postgresPool(config *pgx.ConnConfig, c Config, statementTimeout time.Durati
 		Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 3,
 	}}
 	config.DialFunc = dialer.DialContext
-	health := &poolHealth{log: c.Log}
 	config.Tracer = health
+	config.OnNotice = health.notice
 	return stdlib.OpenDB(*config,
 		stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
 			health.opened(conn)

@@ -54,6 +54,10 @@ func syncDirectory(path string) error {
 	return nil
 }
 
+// busyTimeout is how long a statement waits for a lock that another process holds on the file: with no context of ours to end
+// it, it must leave a revocation time to answer.
+const busyTimeout = "busy_timeout(1000)"
+
 // The three ways to open the file.
 const (
 	toCheck = iota // changes nothing in it
@@ -64,7 +68,7 @@ const (
 // sqliteURL names the file for the driver: never created, write-ahead log, every commit flushed before it is acknowledged.
 // Transactions of the writer lock at once: two that begin by reading could not both go on to write.
 func sqliteURL(path string, purpose int) string {
-	pragmas := []string{"busy_timeout(5000)", "trusted_schema(0)", "cell_size_check(1)", "foreign_keys(1)"}
+	pragmas := []string{busyTimeout, "trusted_schema(0)", "cell_size_check(1)", "foreign_keys(1)"}
 	lock := "deferred"
 	switch purpose {
 	case toWrite:
@@ -86,7 +90,7 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 	if err := checkSQLite(ctx, c.Path); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	db := &DB{dialect: sqliteDialect(), committed: c.Committed, confirm: c.Confirm}
+	db := &DB{dialect: sqliteDialect(), committed: c.Committed, confirm: c.Confirm, one: make(chan struct{}, 1)}
 	var err error
 	if db.write, err = sqliteHandle(c.Path, toWrite, 1); err != nil {
 		return nil, err

@@ -115,7 +115,7 @@ func TestSQLiteSettings(t *testing.T) {
 	db := migrated(t, fresh(t, "sqlite"))
 	for _, write := range []bool{true, false} {
 		for pragma, want := range map[string]string{
-			"journal_mode": "wal", "synchronous": "2", "busy_timeout": "5000", "foreign_keys": "1", "trusted_schema": "0",
+			"journal_mode": "wal", "synchronous": "2", "busy_timeout": "1000", "foreign_keys": "1", "trusted_schema": "0",
 		} {
 			if got, err := db.ReadText(t.Context(), write, "PRAGMA "+pragma); err != nil || got != want {
 				t.Errorf("writing %v: %s = %s, %v; want %s", write, pragma, got, err, want)

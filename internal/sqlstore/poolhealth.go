@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // poolHealth drops pooled connections that are as old as one that has just failed: after an outage in which connections
@@ -16,6 +17,16 @@ import (
 type poolHealth struct {
 	log    *slog.Logger
 	failed atomic.Int64 // when a connection last failed, Unix nanoseconds
+
+	unreplicated atomic.Int64 // commits that PostgreSQL has acknowledged and perhaps not replicated
+}
+
+// notice counts commits that waited for the synchronous standby and were told to wait no longer. PostgreSQL calls them a
+// success, with a warning. Its words depend on the server's language; the name of the function it comes from does not.
+func (h *poolHealth) notice(_ *pgconn.PgConn, notice *pgconn.Notice) {
+	if notice.Routine == "SyncRepWaitForLSN" {
+		h.unreplicated.Add(1)
+	}
 }
 
 // logEvery keeps an outage from filling the log.

@@ -86,7 +86,7 @@ func (s revocationStore) Record(ctx context.Context, r revocations.Revocation, e
 	defer cancel()
 	d := s.db.dialect
 	var trust revocations.Trust
-	err := s.db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	err := s.db.transact(ctx, func(tx *gorm.DB) error {
 		now, err := s.db.durable(tx, answerTimeout)
 		if err != nil {
 			return err
@@ -264,7 +264,7 @@ func (s revocationStore) Sweep(ctx context.Context, limit int) (revocations.Swep
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	var swept revocations.Swept
-	err := s.db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	err := s.db.transact(ctx, func(tx *gorm.DB) error {
 		now, err := s.db.durable(tx, changeTimeout)
 		if err != nil {
 			return err

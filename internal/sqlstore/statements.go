@@ -3,12 +3,32 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
 	"gorm.io/gorm"
 )
+
+// errUnreplicated is a commit that a failover may lose.
+var errUnreplicated = errors.New("a commit may not have reached the synchronous standby")
+
+// transact runs a transaction whose commit will be acknowledged to somebody. One that PostgreSQL did not replicate, though it
+// should have, is an error like any other commit of unknown outcome; so are those that run beside it, which costs a retry.
+func (db *DB) transact(ctx context.Context, do func(tx *gorm.DB) error) error {
+	var before int64
+	if db.unreplicated != nil {
+		before = db.unreplicated.Load()
+	}
+	if err := db.write.WithContext(ctx).Transaction(do); err != nil {
+		return err
+	}
+	if db.unreplicated != nil && db.unreplicated.Load() != before {
+		return errUnreplicated
+	}
+	return nil
+}
 
 // durable makes the running transaction durable when it commits, bounds its statements, and returns the database's clock.
 func (db *DB) durable(tx *gorm.DB, timeout time.Duration) (time.Time, error) {

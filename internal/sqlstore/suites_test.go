@@ -61,6 +61,8 @@ func (b bare) Revoke(ctx context.Context, r revocations.Revocation, e audit.Even
 	return err
 }
 
+func (b bare) Confirm(context.Context) error { return nil }
+
 func (b bare) Check(ctx context.Context, token revocations.Token) (bool, error) {
 	revoked, err := b.Revoked(ctx, []revocations.Token{token})
 	return err == nil && revoked[0], err

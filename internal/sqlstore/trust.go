@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -46,7 +47,7 @@ func holdTrust(tx *gorm.DB) (revocations.Trust, error) {
 func (s revocationStore) entrust(ctx context.Context, doing string, timeout time.Duration, do func(tx *gorm.DB) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err := s.db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	err := s.db.transact(ctx, func(tx *gorm.DB) error {
 		if _, err := s.db.durable(tx, timeout); err != nil {
 			return err
 		}
@@ -89,10 +90,18 @@ func (s revocationStore) Withdraw(ctx context.Context, generation int64) (revoca
 }
 
 // Publish implements revocations.Ledger.
-func (s revocationStore) Publish(ctx context.Context, id revocations.Identity, generation int64) (bool, error) {
-	return s.update(ctx, "publish trust in Redis",
-		"write_id = ?, read_id = '', generation = generation + 1, settled = 0 WHERE generation = ?", string(id), generation)
+func (s revocationStore) Publish(ctx context.Context, id revocations.Identity, generation int64) (int64, error) {
+	next := generation + 1 + rand.Int64N(maxLeap) //nolint:gosec // tells installations apart, and keeps nobody out
+	published, err := s.update(ctx, "publish trust in Redis",
+		"write_id = ?, read_id = '', generation = ?, settled = 0 WHERE generation = ?", string(id), next, generation)
+	if !published {
+		return 0, err
+	}
+	return next, nil
 }
+
+// maxLeap is the most that a publication raises the generation by. There is room for thousands of millions of them.
+const maxLeap = 1 << 30
 
 // Complete implements revocations.Ledger.
 func (s revocationStore) Complete(ctx context.Context, id revocations.Identity, generation int64) (bool, error) {

@@ -56,6 +56,14 @@ type change struct {
 // Whatever the answer, it is given after every cut-off is confirmed, and if that fails it is not given. Where there was
 // nothing to do any more, an attempt before this one may have done it, on a process that died before it had confirmed.
 func (db *DB) change(ctx context.Context, timeout time.Duration, do func(*change) (audit.Event, error)) error {
+	if db.one != nil { // or a change that finds nothing to do is answered before the one that did it is in memory
+		select {
+		case db.one <- struct{}{}:
+			defer func() { <-db.one }()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	c := &change{db: db}
 	var refusal error
 	err := c.run(ctx, timeout, func() (audit.Event, error) {
@@ -85,7 +93,7 @@ func (db *DB) change(ctx context.Context, timeout time.Duration, do func(*change
 func (c *change) run(ctx context.Context, timeout time.Duration, do func() (audit.Event, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return c.db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	return c.db.transact(ctx, func(tx *gorm.DB) error {
 		c.tx = tx
 		if err := c.begin(timeout); err != nil {
 			return err

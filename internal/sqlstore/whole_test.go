@@ -127,10 +127,15 @@ func TestPostgresCommitsAreFlushed(t *testing.T) {
 	}
 	noted("a change", "registry_epoch", func() error { cut(t, db, revocations.ByClient, "client_1", 2); return nil })
 	noted("Record", "revocations", func() error { return record(t.Context(), db, hour("j"), event("token.revoke")) })
-	noted("Publish", "redis_trust", func() error { _, err := ledger.Publish(t.Context(), "redis", 1); return err })
-	noted("Complete", "redis_trust", func() error { _, err := ledger.Complete(t.Context(), "redis", 2); return err })
-	noted("Settle", "redis_trust", func() error { return ledger.Settle(t.Context(), 2) })
-	noted("Withdraw", "redis_trust", func() error { _, err := ledger.Withdraw(t.Context(), 2); return err })
+	var generation int64
+	noted("Publish", "redis_trust", func() error {
+		var err error
+		generation, err = ledger.Publish(t.Context(), "redis", 1)
+		return err
+	})
+	noted("Complete", "redis_trust", func() error { _, err := ledger.Complete(t.Context(), "redis", generation); return err })
+	noted("Settle", "redis_trust", func() error { return ledger.Settle(t.Context(), generation) })
+	noted("Withdraw", "redis_trust", func() error { _, err := ledger.Withdraw(t.Context(), generation); return err })
 	noted("Confirm", "cut_offs", func() error {
 		return ledger.Confirm(t.Context(), []revocations.CutOff{{Kind: revocations.ByClient, ID: "client_1", Generation: 2}})
 	})

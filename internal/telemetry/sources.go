@@ -18,23 +18,24 @@ func (m *Metrics) RegistryStaleness(age func() time.Duration) {
 		func() float64 { return age().Seconds() })
 }
 
-// Revocations is where the answers to "was it taken back?" come from, and how often that had to change. Each is asked when
-// metrics are read.
-type Revocations struct {
+// RevocationSources is where the answers to "was it taken back?" come from, and how often that had to change. Each is asked
+// when metrics are read.
+type RevocationSources struct {
 	Leased                                       func() bool // Redis is trusted now
 	FromRedis, FromLedger, Rebuilds, Withdrawals func() int64
 }
 
-// Revocations adds the families of a server that shares its revocations with other replicas.
-func (m *Metrics) Revocations(r Revocations) {
+// Revocations adds the families of a server that keeps a copy of its revocations in Redis.
+func (m *Metrics) Revocations(r RevocationSources) {
 	m.gauge("revocation_lease", "1 while introspection reads revocations from Redis, 0 while it reads them from the database.", func() float64 {
 		if r.Leased() {
 			return 1
 		}
 		return 0
 	})
-	m.counter("revocation_reads_total", "Revocation checks that were answered, by what answered them.", prometheus.Labels{"source": "redis"}, r.FromRedis)
-	m.counter("revocation_reads_total", "Revocation checks that were answered, by what answered them.", prometheus.Labels{"source": "database"}, r.FromLedger)
+	for source, answered := range map[string]func() int64{"redis": r.FromRedis, "database": r.FromLedger} {
+		m.counter("revocation_reads_total", "Revocation checks that were answered, by what answered them.", prometheus.Labels{"source": source}, answered)
+	}
 	m.counter("revocation_rebuilds_total", "Times that this replica filled the set in Redis anew.", nil, r.Rebuilds)
 	m.counter("revocation_withdrawals_total", "Times that a revocation could not be written to Redis, which then was trusted no longer.", nil, r.Withdrawals)
 }
