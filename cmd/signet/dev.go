@@ -101,6 +101,7 @@ func runDev(ctx context.Context, env *cliEnv, o devOptions) (err error) {
 	if err := app.Init(ctx, cfg, log, apis.ES256); err != nil && !errors.Is(err, app.ErrInitialised) {
 		return err
 	}
+	outliveLog()
 	server, err := app.New(ctx, app.Options{Config: cfg, Log: log, Version: buildInfo().Version})
 	if err != nil {
 		return err

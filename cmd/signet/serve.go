@@ -34,6 +34,7 @@ func runServe(ctx context.Context, env *cliEnv) (err error) {
 	if err != nil {
 		return err
 	}
+	outliveLog()
 	level := new(slog.LevelVar)
 	level.Set(logLevel(cfg))
 	log := env.logger(telemetry.Format(cfg.Log.Format), level)
@@ -73,6 +74,10 @@ func runServe(ctx context.Context, env *cliEnv) (err error) {
 			slog.String("admin", server.AdminAddress()), slog.String("version", buildInfo().Version))
 	})
 }
+
+// outliveLog keeps a server alive whose log nobody reads any more: Go ends a process that writes to a pipe without a reader on
+// its standard output or error. Ignoring the signal instead would be inherited by the programs that print root keys.
+func outliveLog() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // logger writes to standard error; text has colour where that is a terminal and NO_COLOR is not set.
 func (env *cliEnv) logger(format telemetry.Format, level slog.Leveler) *slog.Logger {

@@ -39,9 +39,9 @@ func (s *server) readFrom(t *testing.T) map[string]int {
 }
 
 // trusts waits until introspection is answered from Redis.
-func (s *server) trusts(t *testing.T, watch client, token string, within time.Duration) {
+func (s *server) trusts(t *testing.T, watch client, token string) {
 	t.Helper()
-	eventually(t, within, "answer from Redis", func() bool {
+	eventually(t, trustedWithin, "answer from Redis", func() bool {
 		before := s.readFrom(t)["redis"]
 		a := s.introspect(watch, token)
 		return a.active() && s.readFrom(t)["redis"] > before
@@ -83,15 +83,19 @@ func TestRedisAway(t *testing.T) {
 		}
 		revoked = append(revoked, token)
 	}
-	for what, fault := range map[string]struct{ begin, end func() }{
-		"killed":     {redis.Kill, redis.Start},
-		"frozen":     {redis.Freeze, redis.Thaw},
-		"flushed":    {func() { redis.Do("FLUSHALL") }, func() {}},
-		"full":       {func() { redis.Do("CONFIG", "SET", "maxmemory", "1") }, func() { redis.Do("CONFIG", "SET", "maxmemory", "0") }},
-		"no primary": {func() { redis.Do("REPLICAOF", "127.0.0.1", "1") }, func() { redis.Do("REPLICAOF", "NO", "ONE") }},
+	for _, fault := range []struct {
+		what       string
+		begin, end func()
+	}{
+		{"killed", redis.Kill, redis.Start},
+		{"frozen", redis.Freeze, redis.Thaw},
+		{"flushed", func() { redis.Do("FLUSHALL") }, func() {}},
+		{"full", func() { redis.Do("CONFIG", "SET", "maxmemory", "1") }, func() { redis.Do("CONFIG", "SET", "maxmemory", "0") }},
+		{"no primary", func() { redis.Do("REPLICAOF", "127.0.0.1", "1") }, func() { redis.Do("REPLICAOF", "NO", "ONE") }},
 	} {
-		a.trusts(t, watch, live, trustedWithin)
-		b.trusts(t, watch, live, trustedWithin)
+		what := fault.what
+		a.trusts(t, watch, live)
+		b.trusts(t, watch, live)
 		revoke("before it is " + what)
 		both("before it is " + what)
 		fault.begin()
@@ -106,7 +110,7 @@ func TestRedisAway(t *testing.T) {
 		fault.end()
 		both("no longer " + what)
 	}
-	a.trusts(t, watch, live, trustedWithin)
+	a.trusts(t, watch, live)
 	both("at the end")
 }
 
@@ -122,7 +126,7 @@ func TestGrace(t *testing.T) {
 	watch := strict.client(t)
 	live := strict.token(t, watch)
 	for _, s := range []*server{strict, lenient} {
-		s.trusts(t, watch, live, trustedWithin)
+		s.trusts(t, watch, live)
 		s.caughtUp(t)
 		if a := s.introspect(watch, live); !a.active() {
 			t.Fatalf("before: %d %s (%v)", a.status, a.body, a.err)

@@ -21,11 +21,11 @@ const seenWithin = 2 * time.Second
 // TestReplicas changes things on one of two replicas, and looks at the other.
 func TestReplicas(t *testing.T) {
 	t.Parallel()
-	t.Run("postgres", func(t *testing.T) { //nolint:tparallel // each leaves the pair as the next one needs it
+	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
 		replicas(t, "")
 	})
-	t.Run("redis", func(t *testing.T) { //nolint:tparallel // the same
+	t.Run("redis", func(t *testing.T) {
 		t.Parallel()
 		replicas(t, redistest.Start(t).URL())
 	})
