@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks the model of the revocation protocol (revocation.pml): runs that must find nothing, negative controls that must fail,
-# and behaviours that must be reached. model.md says what each is about. One line for each run, and one at the end.
+# and behaviours that must be reached (the checker is told that they never are). model.md says what each is about. One line
+# for each run, and one at the end.
 #
 #   check.sh [word]     only runs whose name contains the word
 #   FULL=1 check.sh     the long ones too (each a few minutes and up to 2.5 GiB)
@@ -67,7 +68,7 @@ wanted() { case $1 in *"$only"*) SECONDS=0 ;; *) return 1 ;; esac }
 
 holds() { if wanted "$1"; then run "$1" deep "${@:2}"; report "$1" "$(verdict)" holds; fi; }
 fails() { if wanted "$1"; then run "$1" short "${@:2}"; report "$1" "$(verdict)" fails; fi; }
-reached() { fails "reached: $1" "${@:2}"; }
+reached() { if wanted "$1"; then run "$1" short "${@:2}"; report "$1" "$(verdict | sed s/fails/reached/)" reached; fi; }
 long() { if [ "${FULL:-}" = 1 ]; then "$@"; fi; }
 
 flush='-DNRID=1 -DGMAX=2'          # one Redis, one flush
@@ -100,7 +101,6 @@ long holds 'revocation, restart, flush, three generations' $one
 long holds 'revocations, flush, pauses, late commands'     $flush -DPAUSE -DLATE=1
 long holds 'revocations, no lock, any generation'          $flush -DNOLOCK -DANYGEN -DSPLITBEGIN
 long holds 'revocations, lease of two ticks and margin'    $flush -DL=2 -DMARGIN=1
-long holds 'revocations, old snapshot'                     $restart -DSNAP
 long holds 'revocations, three replicas'                   $small -DGMAX=2 -DNREP=3
 long holds 'revocation, three replicas, restart'           $restart $one -DNREP=3
 long holds 'two cut-offs, flush'                           $flush $cuts
@@ -136,12 +136,13 @@ fails 'cut-off: written without LT'                        $small -DGMAX=2 $cuts
 fails 'cut-off: in Redis before its commit'                $small -DGMAX=2 $one $cut -DBAD_MEMBERFIRST
 fails 'cut-off: snapshot without unconfirmed ones'         $restart $one $cut -DBAD_SNAPCONFIRMED
 fails 'shared queries: joining a running one'              $small -DGMAX=2 $one -DCOALESCE -DBAD_JOIN
+fails 'shared round trips to Redis: joining a running one' $small -DGMAX=2 $one -DPAUSE -DBAD_JOINSET
 fails 'grace and a withdrawal'                             $small -DGMAX=2 $one -DGRACE=1
 fails 'grace and a zombie'                                 $restart $one -DGRACE=1 -DREDISOK
 
 reached 'acknowledged through Redis'                       $small -DGMAX=2 $one -DSEE=1
 reached 'acknowledged without a write_id'                  $small -DGMAX=2 $one -DSEE=2
-reached 'a failed write goes to a newer set instead'        $small -DGMAX=2 $one -DSEE=6
+reached 'a failed write goes to a newer set'              $small -DGMAX=2 $one -DSEE=6
 reached 'active through Redis'                             $small -DGMAX=2 $one -DSEE=3
 reached 'active through Redis, rebuilt'                    $small -DGMAX=2 $one -DSEE=4
 reached 'active through Redis, rebuilt after a restart'    $restart $one -DSEE=5

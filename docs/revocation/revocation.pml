@@ -23,11 +23,13 @@
  *             a token, or all tokens of a client of one generation. A cut-off member "generation 3" is the set of the bits of
  *             all lower generations, so that ZADD LT is a union.
  *
- * Switches of size: L MARGIN NREP NRID GMAX FLUSHES PGKILLS, see below. What is asked: REQ0 REQ1 REQ2, each REVOKE, CUTOFF or
- * BACKGROUND (somebody's lease loop that confirms what was left behind); SAME (all are about one subject), RAISES (each cut-off
- * raises one subject once more). Harder worlds: LATE, SNAP (restarts may load an old snapshot), PAUSE (between lease check
- * and read), NOLOCK, PGKILLS, ANYGEN (trust is published and withdrawn whatever the generation), SPLITREAD (cut-offs and trust
- * row not read at one moment), SPLITBEGIN (a pause between pending marker and snapshot), COALESCE (checks share queries).
+ * Switches of size: L MARGIN NREP NRID GMAX FLUSHES PGKILLS, see below. What is asked: REQ0 REQ1 REQ2, each REVOKE, CUTOFF
+ * or BACKGROUND (somebody's lease loop that confirms what was left behind); SAME (all are about one subject), RAISES (each
+ * cut-off raises one subject once more). Harder worlds: LATE, SNAP (restarts may load an old snapshot), PAUSE (between lease
+ * check and read), NOLOCK, PGKILLS, ANYGEN (trust is published and withdrawn whatever the generation), SPLITREAD (cut-offs
+ * and trust row not read at one moment), SPLITBEGIN (a pause between pending marker and snapshot), COALESCE (checks share
+ * queries of PostgreSQL; those of Redis are PAUSE: between the look at its lease and the read, a check waits for the round
+ * trip that it shares).
  * GRACE makes leases longer than the fence; with REDISOK no write to Redis fails.
  * BAD_* and ENV_* are negative controls and must fail. SEE=n must fail, too: it shows that a behaviour is reached.
  */
@@ -449,6 +451,16 @@ proctype Introspect() {
           if :: LIVE(id) -> send(id) :: else -> goto done fi;
           if :: PROVEN(id) && (m[KEY(s,id)] & COMPLETE(g)) :: else -> goto done fi;   /* on to PostgreSQL */
           assert(!(k[KEY(s,id)] & ~row));    /* grow: inactive is never said of what nobody took back */
+#ifdef BAD_JOINSET
+          r = k[KEY(s,id)] };                /* a check that starts now joins this round trip, which has been in Redis */
+     if
+     :: atomic { (left[0] && lid[0] == id && lgen[0] == g) || (left[1] && lid[1] == id && lgen[1] == g) ->
+          if :: CANDIDATE(0) -> j = 0 :: CANDIDATE(1) -> j = 1 :: CANDIDATE(2) -> j = 2 fi;
+          assert(r & BIT(j)); goto done }
+     :: atomic { true -> goto done }
+     fi;
+     atomic {
+#endif
           if
           :: !(k[KEY(s,id)] & BIT(j)) ->
 #if SEE == 3
