@@ -54,7 +54,7 @@ func TestReplicatedStore(t *testing.T) {
 func TestTwoInstallations(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Open(t)
-	one, other := &fleet{pgtest.Open(t), redis}, &fleet{pgtest.Open(t), redis}
+	one, other := &fleet{pgtest.Open(t), redis, true}, &fleet{pgtest.Open(t), redis, true}
 	_, store := one.replica(t)
 	r := revocations.Revocation{JTI: "j", ClientID: "client_1", ExpiresAt: time.Now().Add(time.Hour), RevokedAt: time.Now()}
 	if err := store.Revoke(t.Context(), r, audit.Event{Actor: by, Action: "token.revoke", Subject: "j"}); err != nil {
@@ -76,7 +76,10 @@ func TestTwoInstallations(t *testing.T) {
 }
 
 // fleet is what replicas share.
-type fleet struct{ database, redis string }
+type fleet struct {
+	database, redis string
+	contended       bool // others may keep Redis from answering
+}
 
 // replica opens the stores as New does, and waits until Redis is trusted.
 func (f *fleet) replica(t *testing.T) (*sqlstore.DB, revocations.Store) {
@@ -133,7 +136,7 @@ func (f *fleet) replica(t *testing.T) (*sqlstore.DB, revocations.Store) {
 		}
 	}
 	t.Cleanup(func() {
-		if n := replicated.Counts(); n.FromRedis.Load() == 0 && n.FromLedger.Load() > 0 {
+		if n := replicated.Counts(); !f.contended && n.FromRedis.Load() == 0 && n.FromLedger.Load() > 0 {
 			t.Errorf("%d checks were answered, none of them by Redis", n.FromLedger.Load())
 		}
 	})

@@ -1,6 +1,7 @@
 package attacks
 
 import (
+	"bytes"
 	"compress/gzip"
 	"fmt"
 	"io"
@@ -252,6 +253,13 @@ func endlessJWKS(a *attempt) {
 	a.limit = 4 * time.Second // two for the fetch
 	before := a.threads()
 	block := []byte(strings.Repeat(" ", 64<<10))
+	// Made before it is asked for: to make it takes longer than the server waits.
+	var bomb bytes.Buffer
+	zip := gzip.NewWriter(&bomb)
+	for range 1 << 9 {
+		_, _ = zip.Write(block)
+	}
+	_ = zip.Close()
 	sites := map[string]http.HandlerFunc{
 		"1 GiB": func(w http.ResponseWriter, _ *http.Request) {
 			for range 1 << 14 {
@@ -275,11 +283,7 @@ func endlessJWKS(a *attempt) {
 		},
 		"gzip bomb": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
-			zip := gzip.NewWriter(w)
-			for range 1 << 9 {
-				_, _ = zip.Write(block)
-			}
-			_ = zip.Close()
+			_, _ = w.Write(bomb.Bytes())
 		},
 		"huge header": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X", strings.Repeat("x", 64<<10)) // not white space, which is cut off

@@ -2,9 +2,10 @@ package revocations
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -131,7 +132,9 @@ func (t *tries) published() {
 		least, most = contendLeast, contendMost
 	}
 	t.delay = min(max(2*t.delay, least), most)
-	t.next = time.Now().Add(t.delay/2 + rand.N(t.delay)) //nolint:gosec // spreads replicas, hides nothing
+	var spread [2]byte          // so that replicas do not meet again
+	_, _ = rand.Read(spread[:]) // never fails
+	t.next = time.Now().Add(t.delay/2 + t.delay*time.Duration(binary.BigEndian.Uint16(spread[:]))>>16)
 }
 
 // away says once that Redis cannot be asked.

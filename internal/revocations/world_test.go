@@ -150,7 +150,10 @@ func (l ledger) Record(ctx context.Context, r revocations.Revocation, _ audit.Ev
 		l.w.rows[r.JTI] = true
 		trust = l.w.trust
 	})
-	return trust, err
+	if err != nil { // it may yet happen
+		return revocations.Trust{}, err
+	}
+	return trust, nil
 }
 
 func (l ledger) Revoked(ctx context.Context, tokens []revocations.Token) ([]bool, error) {
@@ -161,7 +164,10 @@ func (l ledger) Revoked(ctx context.Context, tokens []revocations.Token) ([]bool
 			answers[i] = l.w.rows[t.JTI] || cut && t.Generation < c.cut.Generation
 		}
 	})
-	return answers, err
+	if err != nil {
+		return nil, err
+	}
+	return answers, nil
 }
 
 func (l ledger) Live(ctx context.Context, batch func([]revocations.Revocation, []revocations.CutOff) error) error {
@@ -196,7 +202,10 @@ func (l ledger) Withdraw(ctx context.Context, generation int64) (revocations.Tru
 		}
 		trust = l.w.trust
 	})
-	return trust, err
+	if err != nil {
+		return revocations.Trust{}, err
+	}
+	return trust, nil
 }
 
 func (l ledger) Publish(ctx context.Context, id revocations.Identity, generation int64) (int64, error) {
@@ -207,7 +216,10 @@ func (l ledger) Publish(ctx context.Context, id revocations.Identity, generation
 			l.w.trust = revocations.Trust{WriteID: id, Generation: next}
 		}
 	})
-	return next, err
+	if err != nil {
+		return 0, err
+	}
+	return next, nil
 }
 
 func (l ledger) Complete(ctx context.Context, id revocations.Identity, generation int64) (bool, error) {
@@ -217,7 +229,7 @@ func (l ledger) Complete(ctx context.Context, id revocations.Identity, generatio
 			l.w.trust.ReadID = id
 		}
 	})
-	return done, err
+	return err == nil && done, err
 }
 
 func (l ledger) Settle(ctx context.Context, generation int64) error {
@@ -239,7 +251,10 @@ func (l ledger) Unconfirmed(ctx context.Context) ([]revocations.CutOff, revocati
 		}
 		trust = l.w.trust
 	})
-	return cutOffs, trust, err
+	if err != nil {
+		return nil, revocations.Trust{}, err
+	}
+	return cutOffs, trust, nil
 }
 
 func (l ledger) Confirm(ctx context.Context, cutOffs []revocations.CutOff) error {
@@ -253,15 +268,16 @@ func (l ledger) Confirm(ctx context.Context, cutOffs []revocations.CutOff) error
 }
 
 func (l ledger) Exclusive(ctx context.Context, _ string, do func(ctx context.Context) error) (bool, error) {
-	taken := false
-	if err := l.call(ctx, func() {
-		if !l.w.rebuild {
-			l.w.rebuild, taken = true, true
-		}
-	}); err != nil && !taken {
-		return false, err
+	l.w.mu.Lock()
+	away, taken := l.w.apart[l.replica], l.w.rebuild
+	if !away && !taken {
+		l.w.rebuild = true
 	}
-	if !taken {
+	l.w.mu.Unlock()
+	if away {
+		return false, errLost
+	}
+	if taken {
 		return false, nil
 	}
 	defer func() { // as when the connection ends
@@ -317,7 +333,10 @@ func (s set) Identity(ctx context.Context) (revocations.Identity, error) {
 		id = s.w.servers[s.w.views[s.replica]].id
 		return nil
 	})
-	return id, err
+	if err != nil {
+		return "", err
+	}
+	return id, nil
 }
 
 func (s set) Holds(ctx context.Context, id revocations.Identity, generation int64) (bool, error) {
@@ -326,7 +345,7 @@ func (s set) Holds(ctx context.Context, id revocations.Identity, generation int6
 		holds = members[marker(generation)] == 1
 		return nil
 	})
-	return holds, err
+	return err == nil && holds, err
 }
 
 func (s set) Revoked(ctx context.Context, id revocations.Identity, generation int64, tokens []revocations.Token) ([]bool, error) {
@@ -341,7 +360,10 @@ func (s set) Revoked(ctx context.Context, id revocations.Identity, generation in
 		}
 		return nil
 	})
-	return answers, err
+	if err != nil {
+		return nil, err
+	}
+	return answers, nil
 }
 
 func (s set) Add(ctx context.Context, id revocations.Identity, revoked []revocations.Revocation, cutOffs []revocations.CutOff) error {

@@ -2,4 +2,5 @@
 
 package servertest
 
-const raceEnabled = false
+// Race says whether the binary and the tests were built with the race detector, which takes several times the memory.
+const Race = false

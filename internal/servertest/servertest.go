@@ -50,7 +50,7 @@ func buildBinary() (binary, error) {
 	}
 	path := filepath.Join(dir, "signet")
 	args := []string{"build", "-o", path}
-	if raceEnabled {
+	if Race {
 		args = append(args, "-race")
 	}
 	cmd := exec.Command("go", append(args, "github.com/seed-1972b8eb/signet/cmd/signet")...) //nolint:gosec,noctx // arguments of this package; bounded by the test binary
