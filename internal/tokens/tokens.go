@@ -41,8 +41,9 @@ type Claims struct {
 
 // Issuer issues and reads the access tokens of one issuer. Safe for concurrent use.
 type Issuer struct {
-	name string
-	ring *keys.Ring
+	name     string
+	ring     *keys.Ring
+	verified verified
 }
 
 // NewIssuer returns the Issuer that signs and verifies with ring. The name is the "iss" of its tokens, byte for byte that of
