@@ -46,7 +46,17 @@ func SpreadOf(values []float64) Spread {
 }
 
 // String prints the median with the spread behind it.
-func (s Spread) String() string { return fmt.Sprintf("%.3g (%.3g to %.3g)", s.Median, s.Least, s.Most) }
+func (s Spread) String() string {
+	return short(s.Median) + " (" + short(s.Least) + " to " + short(s.Most) + ")"
+}
+
+// short prints three digits, or all of a large number.
+func short(value float64) string {
+	if value >= 1000 {
+		return fmt.Sprintf("%.0f", value)
+	}
+	return fmt.Sprintf("%.3g", value)
+}
 
 // Micros is a duration in microseconds, for Spread and for benchmark metrics.
 func Micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
