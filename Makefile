@@ -27,6 +27,7 @@ FUZZTIME ?= 30s
 CYCLES ?= $(if $(FAULT),20,300)
 RESTARTS ?= 100
 ROTATIONS ?= 200
+RUNS ?= 20
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -82,6 +83,11 @@ faults: build ## Kill servers and stores CYCLES times (300) among other faults; 
 rolling: build ## Restart replicas RESTARTS times (100) under load, then rotate keys ROTATIONS times (200) under verifiers that cache
 	SIGNET_TEST_BINARY=$(CURDIR)/bin/signet ROLLING=$(RESTARTS) ROTATIONS=$(ROTATIONS) \
 		CGO_ENABLED=0 $(GO) test ./internal/faultlab -run '^Test(Rolling|Rotations)$$' -v -count=1 -timeout 0
+
+.PHONY: rows
+rows: build ## Run what shows each row of docs/failure-modes.md RUNS times (20); PKG=./internal/x or PKG=faults for that part, RESULTS=file
+	SIGNET_TEST_BINARY=$(CURDIR)/bin/signet ROWS_RUNS=$(RUNS) ROWS_PKG=$(PKG) ROWS_RESULTS=$(if $(RESULTS),$(abspath $(RESULTS))) \
+		CGO_ENABLED=0 $(GO) test ./internal/doctest -run '^TestRows$$' -v -count=1 -timeout 0
 
 .PHONY: model
 model: ## Check the model of the revocation protocol (needs spin and gcc; FULL=1 for the long runs, ARGS=WORD for some)

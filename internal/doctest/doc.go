@@ -10,5 +10,7 @@
 //	                        audience and refuse those that it must not take
 //	<!-- test -->           yaml: a part of a configuration, to which `signet config check` has no objection
 //
+// What shows the rows of docs/failure-modes.md is run many times by `make rows`.
+//
 // docs/errors.md is generated: go test ./internal/doctest -run Errors -update.
 package doctest

@@ -180,10 +180,10 @@ var (
 	testFunc = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 )
 
-// TestTestsExist looks for the tests that the documents call as witnesses.
-func TestTestsExist(t *testing.T) {
-	t.Parallel()
-	exists := map[string]bool{}
+// testFunctions are the tests of the tree, each with the packages that have one of that name.
+func testFunctions(t *testing.T) map[string][]string {
+	t.Helper()
+	packages := map[string][]string{}
 	err := filepath.WalkDir(servertest.Root(), func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == ".git") {
 			return cmpOr(err, fs.SkipDir)
@@ -192,17 +192,28 @@ func TestTestsExist(t *testing.T) {
 			return nil
 		}
 		content, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		dir, err := filepath.Rel(servertest.Root(), filepath.Dir(name))
 		for _, m := range testFunc.FindAllStringSubmatch(string(content), -1) {
-			exists[m[1]] = true
+			packages[m[1]] = append(packages[m[1]], "./"+filepath.ToSlash(dir))
 		}
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return packages
+}
+
+// TestTestsExist looks for the tests that the documents call as witnesses.
+func TestTestsExist(t *testing.T) {
+	t.Parallel()
+	exists := testFunctions(t)
 	for _, d := range documents(t) {
 		for _, span := range d.spans() {
-			if m := testSpan.FindStringSubmatch(span); m != nil && !exists[m[1]] {
+			if m := testSpan.FindStringSubmatch(span); m != nil && exists[m[1]] == nil {
 				t.Errorf("%s: there is no test %s", d.path, m[1])
 			}
 		}
