@@ -73,6 +73,7 @@ type DB struct {
 	confirm   func(ctx context.Context) error
 
 	unreplicated *atomic.Int64 // see poolHealth; nil for SQLite
+	frozen       time.Duration // frozenTimeout, but for tests; of PostgreSQL
 
 	// one holds the one change that runs, from before its transaction until committed was told. nil for PostgreSQL, where confirm
 	// stands between a change and its acknowledgement.

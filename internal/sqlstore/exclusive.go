@@ -10,15 +10,16 @@ import (
 	"gorm.io/gorm"
 )
 
-// exclusiveTimeout is the longest that the lock is held: a process that is frozen with it does not stop the others for good.
-const exclusiveTimeout = 2 * time.Minute
+// frozenTimeout is how long a process that is frozen in the middle of a rebuild keeps others from theirs, and old rows from
+// being cleared away. It is longer than a rebuild may take.
+const frozenTimeout = 90 * time.Second
 
 // errOneConnection is of a pool whose only connection would hold the lock, so that what it is held for could do nothing.
 var errOneConnection = errors.New("it takes two connections to the database, and max_conns allows one")
 
 // Exclusive runs do while no other process runs something under that name, and says whether it did: false, and nothing done,
 // while another process is at it. The lock is held by a transaction of its own, which works behind a pooler, too, and ends
-// with it: with do, with this process, when its connection breaks, or after two minutes. What do has come to counts then all the same; it must
+// with it: with do, with this process, when its connection breaks, or after a minute and a half. What do has come to counts then all the same; it must
 // not rely on being alone for what must never go wrong. SQLite has one process, and do runs.
 func (db *DB) Exclusive(ctx context.Context, name string, do func(ctx context.Context) error) (bool, error) {
 	if db.dialect.name != "postgres" {
@@ -50,7 +51,7 @@ func (db *DB) alone(ctx context.Context, name string, do func()) error {
 		var mine bool
 		var ignored string
 		err := tx.Raw("SELECT pg_try_advisory_xact_lock(?), set_config('idle_in_transaction_session_timeout', ?, true)",
-			lockKey(name), milliseconds(exclusiveTimeout)).Row().Scan(&mine, &ignored)
+			lockKey(name), milliseconds(db.frozen)).Row().Scan(&mine, &ignored)
 		if err != nil || !mine {
 			return err
 		}

@@ -1,6 +1,9 @@
 package sqlstore
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Limits, for tests that go beyond them.
 const (
@@ -36,3 +39,6 @@ func (db *DB) ReadText(ctx context.Context, write bool, query string, args ...an
 func (db *DB) ExecReading(ctx context.Context, statement string) error {
 	return db.read.WithContext(ctx).Exec(statement).Error
 }
+
+// EndFrozen sets how long a process that is frozen in a rebuild holds things up.
+func (db *DB) EndFrozen(after time.Duration) { db.frozen = after }

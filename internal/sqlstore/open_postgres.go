@@ -42,7 +42,7 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	}
 	return &DB{
 		dialect: postgresDialect(), write: handle, read: handle, committed: c.Committed, unreplicated: &health.unreplicated, confirm: c.Confirm,
-		unbounded: func() *sql.DB { return postgresPool(config, c, 0, health) },
+		frozen: frozenTimeout, unbounded: func() *sql.DB { return postgresPool(config, c, 0, health) },
 	}, nil
 }
 

@@ -210,6 +210,9 @@ func (s revocationStore) Live(ctx context.Context, batch func([]revocations.Revo
 	now, args := s.db.clock()
 	ended := append(args, revocations.Retention.Microseconds())
 	return s.db.snapshot(ctx, func(tx *gorm.DB) error {
+		if err := s.db.endFrozen(tx); err != nil {
+			return err
+		}
 		err := inBatches(tx.Raw(`SELECT jti, client_id, expires_at, revoked_at, reason FROM revocations
 			WHERE expires_at >= `+now+` - ?`, ended...), func(rows *sql.Rows) (revocations.Revocation, error) {
 			var r revocationRow

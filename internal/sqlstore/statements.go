@@ -80,6 +80,21 @@ func (db *DB) unboundTransaction(tx *gorm.DB) error {
 	return nil
 }
 
+// endFrozen has the server end the running transaction when this process reads no more of it, and lets it go on at any pace
+// otherwise. There are two ways to be stuck: the server has sent everything and idles, or waits for room to send the rest. For
+// the latter no limit of PostgreSQL's own counts, only that of its kernel, and that not on a Unix socket.
+func (db *DB) endFrozen(tx *gorm.DB) error {
+	if db.dialect.name != "postgres" {
+		return nil
+	}
+	err := tx.Exec("SELECT set_config('idle_in_transaction_session_timeout', ?, true), set_config('tcp_user_timeout', ?, true)",
+		milliseconds(db.frozen), milliseconds(db.frozen)).Error
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	return nil
+}
+
 // readRows reads every row of a query.
 func readRows[R, D any](query *gorm.DB, convert func(R) D) ([]D, error) {
 	var rows []R
