@@ -1,9 +1,11 @@
 package oauth
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -201,7 +203,7 @@ func (f *fetcher) fetch(ctx context.Context, uri string) (clientjwks.Set, error)
 		return clientjwks.Set{}, fmt.Errorf("fetch: %w: %w", errAway, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode >= http.StatusInternalServerError || response.StatusCode == http.StatusTooManyRequests {
+	if inTrouble(response.StatusCode) {
 		return clientjwks.Set{}, fmt.Errorf("fetch: %w: status %d", errAway, response.StatusCode)
 	}
 	if response.StatusCode != http.StatusOK {
@@ -211,5 +213,20 @@ func (f *fetcher) fetch(ctx context.Context, uri string) (clientjwks.Set, error)
 	if err != nil {
 		return clientjwks.Set{}, fmt.Errorf("fetch: %w: %w", errAway, err)
 	}
+	if len(body) <= clientjwks.MaxBytes && endsTooSoon(body) {
+		return clientjwks.Set{}, fmt.Errorf("fetch: %w: the body ends in the middle", errAway)
+	}
 	return clientjwks.ParsePublished(body)
+}
+
+// inTrouble says whether a status speaks of the server, and not of what was asked for.
+func inTrouble(status int) bool {
+	return status >= http.StatusInternalServerError || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
+}
+
+// endsTooSoon tells the beginning of a JSON text from one that is whole or wrong. Not every cut is an error of the connection: a
+// body without a length ends with the connection, and a server or proxy that fails half-way may end its chunks in good order.
+func endsTooSoon(body []byte) bool {
+	err := json.NewDecoder(bytes.NewReader(body)).Decode(&json.RawMessage{})
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
