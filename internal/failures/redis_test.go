@@ -48,11 +48,29 @@ func (s *server) trusts(t *testing.T, watch client, token string) {
 	})
 }
 
-// TestRedisAway takes Redis away in several ways. Nothing is refused meanwhile, nothing that was revoked comes to life, and it
-// is trusted again by itself.
+// TestRedisAway takes Redis away in several ways.
 func TestRedisAway(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
+	redisAway(t, redis, []redisFault{
+		{"killed", redis.Kill, redis.Start},
+		{"frozen", redis.Freeze, redis.Thaw},
+		{"flushed", func() { redis.Do("FLUSHALL") }, func() {}},
+		{"full", func() { redis.Do("CONFIG", "SET", "maxmemory", "1") }, func() { redis.Do("CONFIG", "SET", "maxmemory", "0") }},
+		{"no primary", func() { redis.Do("REPLICAOF", "127.0.0.1", "1") }, func() { redis.Do("REPLICAOF", "NO", "ONE") }},
+	})
+}
+
+// redisFault is something that happens to Redis, and how it ends.
+type redisFault struct {
+	what       string
+	begin, end func()
+}
+
+// redisAway lets one fault come after the other. Nothing is refused meanwhile, nothing that was revoked comes to life, and
+// Redis is trusted again by itself.
+func redisAway(t *testing.T, redis *redistest.Server, faults []redisFault) {
+	t.Helper()
 	a := serve(t, servertest.Config{Database: pgtest.Start(t).URL(), Redis: redis.URL()})
 	b := replica(t, a, servertest.Config{})
 	watch := a.client(t)
@@ -83,16 +101,7 @@ func TestRedisAway(t *testing.T) {
 		}
 		revoked = append(revoked, token)
 	}
-	for _, fault := range []struct {
-		what       string
-		begin, end func()
-	}{
-		{"killed", redis.Kill, redis.Start},
-		{"frozen", redis.Freeze, redis.Thaw},
-		{"flushed", func() { redis.Do("FLUSHALL") }, func() {}},
-		{"full", func() { redis.Do("CONFIG", "SET", "maxmemory", "1") }, func() { redis.Do("CONFIG", "SET", "maxmemory", "0") }},
-		{"no primary", func() { redis.Do("REPLICAOF", "127.0.0.1", "1") }, func() { redis.Do("REPLICAOF", "NO", "ONE") }},
-	} {
+	for _, fault := range faults {
 		what := fault.what
 		a.trusts(t, watch, live)
 		b.trusts(t, watch, live)
