@@ -13,14 +13,14 @@ import (
 	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 )
 
-// Proxy forwards TCP connections to one upstream. Faults hold until Heal; all methods may be called at any time.
+// Proxy forwards TCP connections to one upstream at a time. Faults hold until Heal; all methods may be called at any time.
 type Proxy struct {
-	t        testing.TB
-	upstream string
-	port     *daemon.Port
-	tasks    sync.WaitGroup
+	t     testing.TB
+	port  *daemon.Port
+	tasks sync.WaitGroup
 
 	mu       sync.Mutex
+	upstream string
 	latency  time.Duration
 	listener net.Listener  // nil while cut
 	open     chan struct{} // closed while bytes may pass
@@ -60,6 +60,19 @@ func (p *Proxy) URL(upstream string) string {
 	}
 	parsed.Host = p.Addr()
 	return parsed.String()
+}
+
+// Point leads new connections to another upstream, as a failover does; those that there are stay where they are.
+func (p *Proxy) Point(upstream string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.upstream = upstream
+}
+
+func (p *Proxy) target() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.upstream
 }
 
 // SetLatency delays what passes from now on by d in each direction, so that a question and its answer take 2d more.

@@ -102,6 +102,16 @@ func TestURL(t *testing.T) {
 	}
 }
 
+func TestPoint(t *testing.T) {
+	t.Parallel()
+	proxy := faultproxy.New(t, "127.0.0.1:1") // where nobody is
+	proxy.Point(echo(t))
+	conn := dial(t, proxy.Addr())
+	mustAnswer(t, conn)
+	proxy.Point("127.0.0.1:1")
+	mustAnswer(t, conn)
+}
+
 func TestLatency(t *testing.T) {
 	t.Parallel()
 	proxy := faultproxy.New(t, echo(t))

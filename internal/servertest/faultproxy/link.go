@@ -56,7 +56,7 @@ func (l *link) run(client net.Conn) {
 	if !l.pass() {
 		return
 	}
-	upstream, err := net.DialTimeout("tcp", l.proxy.upstream, 10*time.Second) //nolint:noctx // has a timeout
+	upstream, err := net.DialTimeout("tcp", l.proxy.target(), 10*time.Second) //nolint:noctx // has a timeout
 	if err != nil {
 		l.reset()
 		return

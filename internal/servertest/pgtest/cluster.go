@@ -64,7 +64,7 @@ func (c *cluster) initialize(dir string) error {
 	if err != nil {
 		return err
 	}
-	run, err := home.Run(c.initdb(), "--pgdata=data", "--username="+superuser, "--pwfile="+password,
+	run, err := home.Run(c.beside("initdb"), "--pgdata=data", "--username="+superuser, "--pwfile="+password,
 		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
 	if err != nil {
 		return err
@@ -82,12 +82,13 @@ func (c *cluster) initialize(dir string) error {
 	return home.Close()
 }
 
-func (c *cluster) initdb() string {
+// beside is a program that comes with the server.
+func (c *cluster) beside(name string) string {
 	program, err := filepath.EvalSymlinks(c.postgres)
 	if err != nil {
 		program = c.postgres
 	}
-	return filepath.Join(filepath.Dir(program), "initdb")
+	return filepath.Join(filepath.Dir(program), name)
 }
 
 // populate gives a home its data directory.

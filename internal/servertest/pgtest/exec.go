@@ -2,6 +2,7 @@ package pgtest
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -24,4 +25,20 @@ func Exec(t testing.TB, database, statement string, args ...any) int64 {
 		t.Fatalf("run %q: %v", statement, err)
 	}
 	return tag.RowsAffected()
+}
+
+// says asks the server a question of yes or no.
+func (s *Server) says(query string) (bool, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.URL())
+	if err != nil {
+		return false, fmt.Errorf("connect: %w", err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	var yes bool
+	if err := conn.QueryRow(ctx, query).Scan(&yes); err != nil {
+		return false, fmt.Errorf("ask %q: %w", query, err)
+	}
+	return yes, nil
 }

@@ -83,6 +83,17 @@ type Server struct {
 // Settings are lines of postgresql.conf such as "max_connections=5".
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
+	s := prepare(t, settings)
+	if err := s.cluster.populate(s.home); err != nil {
+		t.Fatalf("copy PostgreSQL's data: %v", err)
+	}
+	s.begin()
+	return s
+}
+
+// prepare makes the home of a server that ends with the test.
+func prepare(t testing.TB, settings []string) *Server {
+	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	c, err := openCluster(ctx, program().Require(t))
 	if err != nil {
@@ -97,13 +108,17 @@ func Start(t testing.TB, settings ...string) *Server {
 		settings: append([]string{"fsync=on", "synchronous_commit=on"}, settings...),
 	}
 	t.Cleanup(s.close)
-	if err := c.populate(home); err != nil {
-		t.Fatalf("copy PostgreSQL's data: %v", err)
-	}
-	if s.running, err = c.start(ctx, home, s.settings); err != nil {
-		t.Fatalf("start PostgreSQL: %v", err)
-	}
 	return s
+}
+
+// begin starts the server on the data of its home.
+func (s *Server) begin() {
+	s.t.Helper()
+	running, err := s.cluster.start(s.ctx, s.home, s.settings)
+	if err != nil {
+		s.t.Fatalf("start PostgreSQL: %v", err)
+	}
+	s.running = running
 }
 
 // URL returns the URL of the server's database, which is empty at first and stays the same over restarts.
