@@ -25,9 +25,10 @@ const refusedWithin = 20 * time.Second
 
 // site is what a server was initialised with, and how to run it.
 type site struct {
-	dir  string // its data directory
-	file string // its configuration
-	env  []string
+	dir    string // its data directory
+	file   string // its configuration
+	env    []string
+	binary string // empty: that of this tree
 }
 
 // copied gives a test a copy of a server that has ended, which it may spoil.
@@ -63,8 +64,12 @@ func (s site) path(name string) string { return filepath.Join(s.dir, filepath.Fr
 func (s site) refuses(t *testing.T, words ...string) {
 	t.Helper()
 	before := s.fingerprint(t)
+	binary := s.binary
+	if binary == "" {
+		binary = servertest.Binary(t)
+	}
 	began := time.Now()
-	out, text, err := servertest.Run(t, s.env, "serve", "--config", s.file)
+	out, text, err := servertest.RunBinary(t, binary, s.env, "serve", "--config", s.file)
 	if code := exitCode(err); code != 1 && code != 3 || out != "" {
 		t.Errorf("signet serve: %v, stdout %q; want an error", err, out)
 	}

@@ -6,14 +6,14 @@ import "testing"
 // until it accepts.
 func (s *Server) Again(t testing.TB) {
 	t.Helper()
-	s.Process = Start(t, s.Env, "serve", "--config", s.File)
+	s.Process = start(t, s.binary, &Log{}, s.Env, "serve", "--config", s.File)
 	s.wait("accept connections", func() bool { return accepts("tcp", s.Address) && accepts("unix", s.AdminSocket) })
 }
 
 // Start runs the binary until the test ends, or is told to stop; env is added to a minimal environment.
 func Start(t testing.TB, env []string, args ...string) *Process {
 	t.Helper()
-	return start(t, &Log{}, env, args...)
+	return start(t, Binary(t), &Log{}, env, args...)
 }
 
 // Running says whether the process has not ended yet.

@@ -33,6 +33,7 @@ type Server struct {
 	File string   `json:"-"`
 	Env  []string `json:"-"`
 
+	binary   string // what it runs
 	database string // PostgreSQL URL; empty: SQLite
 	redis    string // its URL; empty: none
 }
@@ -48,7 +49,7 @@ func DevIn(t testing.TB, dataDir string, args ...string) *Server {
 	t.Helper()
 	out := &Log{}
 	args = append([]string{"dev", "--output", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", dataDir}, args...)
-	p := start(t, out, nil, args...)
+	p := start(t, Binary(t), out, nil, args...)
 	s := &Server{Process: p}
 	p.wait("print that it is ready", func() bool { return strings.Contains(out.String(), "\n") })
 	if err := json.Unmarshal([]byte(out.String()), s); err != nil {

@@ -14,6 +14,8 @@ import (
 
 // Config says how Serve runs a server. The zero value is a server on SQLite that speaks http on loopback.
 type Config struct {
+	// Binary is the path of a signet binary. Empty: that of this tree.
+	Binary string
 	// Database is a postgres:// URL. Empty: SQLite in the data directory.
 	Database string
 	// Issuer defaults to http://ADDRESS; the word ADDRESS in it stands for the address of the public listener.
@@ -37,6 +39,9 @@ func Serve(t testing.TB, c Config) *Server {
 	t.Helper()
 	s := &Server{DataDir: ShortDir(t), Issuer: c.Issuer, Address: address(t)}
 	admin := address(t)
+	if s.binary = c.Binary; s.binary == "" {
+		s.binary = Binary(t)
+	}
 	if r := c.ReplicaOf; r != nil {
 		s.Issuer, c.Database = r.Issuer, r.database
 		if c.Redis == "" {
@@ -58,7 +63,7 @@ func Serve(t testing.TB, c Config) *Server {
 	}
 	env := slices.Concat(c.Env, reached("SIGNET_DATABASE_URL", c.Database, c.Through), reached("SIGNET_REDIS_URL", c.Redis, c.RedisThrough))
 	if c.ReplicaOf == nil {
-		if _, text, err := Run(t, env, "init", "--config", file); err != nil {
+		if _, text, err := RunBinary(t, s.binary, env, "init", "--config", file); err != nil {
 			t.Fatalf("signet init: %v\n%s", err, text)
 		}
 	}

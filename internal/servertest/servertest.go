@@ -104,11 +104,11 @@ func (l *Log) String() string {
 	return l.buf.String()
 }
 
-// start runs the binary with args and env added to a minimal environment; stdout goes to out.
-func start(t testing.TB, out *Log, env []string, args ...string) *Process {
+// start runs a binary with args and env added to a minimal environment; stdout goes to out.
+func start(t testing.TB, binary string, out *Log, env []string, args ...string) *Process {
 	t.Helper()
 	p := &Process{t: t, stderr: &Log{}, done: make(chan struct{})}
-	p.cmd = exec.Command(Binary(t), args...) //nolint:gosec,noctx // the binary under test; the clean-up ends it
+	p.cmd = exec.Command(binary, args...) //nolint:gosec,noctx // the binary under test; the clean-up ends it
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "NO_COLOR=1"}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -171,7 +171,12 @@ func (p *Process) Log() string { return p.stderr.String() }
 // environment.
 func Run(t testing.TB, env []string, args ...string) (string, string, error) {
 	t.Helper()
-	binary := Binary(t) // may take longer than the command
+	return RunBinary(t, Binary(t), env, args...)
+}
+
+// RunBinary is Run with another binary.
+func RunBinary(t testing.TB, binary string, env []string, args ...string) (string, string, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, args...) //nolint:gosec // the binary under test
