@@ -28,6 +28,8 @@ type world struct {
 	cuts    map[string]cutRow
 	trust   revocations.Trust
 	rebuild bool // the exclusion is taken
+
+	published map[int][]time.Time // by replica
 	// Redis
 	servers []*server // by number; what a replica reaches is its view
 	views   []int
@@ -51,7 +53,7 @@ func newWorld(seed uint64, replicas int) *world {
 		rng:  rand.New(rand.NewPCG(seed, 1)),
 		rows: map[string]bool{}, cuts: map[string]cutRow{}, trust: revocations.Trust{Generation: 1, Settled: true},
 		servers: []*server{nil, nil}, views: make([]int, replicas), apart: make([]bool, replicas),
-		mute: make([]bool, replicas),
+		mute: make([]bool, replicas), published: map[int][]time.Time{},
 	}
 	w.servers[0], w.servers[1] = w.process(nil), w.process(nil)
 	return w
@@ -214,6 +216,7 @@ func (l ledger) Publish(ctx context.Context, id revocations.Identity, generation
 		if l.w.trust.Generation == generation {
 			next = generation + 1 + l.w.rng.Int64N(1000)
 			l.w.trust = revocations.Trust{WriteID: id, Generation: next}
+			l.w.published[l.replica] = append(l.w.published[l.replica], time.Now())
 		}
 	})
 	if err != nil {
