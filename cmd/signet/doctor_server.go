@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"strings"
 	"time"
@@ -66,6 +67,7 @@ func (d *doctor) checkRedis(ctx context.Context) {
 		return
 	}
 	if set == nil {
+		d.checkOthersRedis(ctx)
 		return
 	}
 	defer func() { _ = set.Close() }()
@@ -76,6 +78,19 @@ func (d *doctor) checkRedis(ctx context.Context) {
 		return
 	}
 	d.ok(check, "a primary answers")
+}
+
+// checkOthersRedis finds out whether replicas trust a Redis that this configuration does not name. Whether the database can be asked
+// is a check of its own.
+func (d *doctor) checkOthersRedis(ctx context.Context) {
+	if d.db == nil {
+		return
+	}
+	// Nothing has changed since the end of time: only the trust row is wanted.
+	if poll, err := d.db.Source().Poll(ctx, math.MaxInt64); err == nil && poll.Trust.WriteID != "" {
+		d.warn("redis", "none is configured here, and other replicas use one: each revocation here takes it from them, and waits",
+			"configure the same redis.url for all; after Redis was switched off for all, the next revocation mends it")
+	}
 }
 
 func (d *doctor) checkIssuer(ctx context.Context) {

@@ -96,6 +96,17 @@ func TestPostgresMovesToSQLiteAndBack(t *testing.T) {
 	if !strings.Contains(out, "introspection reads the database meanwhile") || strings.Contains(out, "hunter3") {
 		t.Errorf("doctor with a Redis that is away:\n%s", out)
 	}
+	const differs = "other replicas use one"
+	if out = succeed(t, last, "doctor"); strings.Contains(out, differs) {
+		t.Errorf("doctor where nobody has Redis:\n%s", out)
+	}
+	pgtest.Exec(t, server.URL(), "UPDATE redis_trust SET write_id = 'of another replica'")
+	if out = succeed(t, last, "doctor"); !strings.Contains(out, differs) || !strings.Contains(out, "warn") {
+		t.Errorf("doctor without Redis, where another replica has it:\n%s", out)
+	}
+	if out = succeed(t, append(last, "SIGNET_REDIS_URL_FILE="+secret("redis", redistest.Open(t))), "doctor"); strings.Contains(out, differs) {
+		t.Errorf("doctor with Redis, as another replica has it:\n%s", out)
+	}
 }
 
 // TestPostgresURLIsNeverPrinted holds for the errors of a server that is not there.

@@ -54,6 +54,11 @@ func (r *Replicated) Polled(sent time.Time, trust Trust, unconfirmed bool) {
 		}
 	}
 	if r.cfg.Set == nil {
+		// Said at the first sight of it, once: whoever withdraws for this reason says so each time.
+		if trust.WriteID != "" && r.differs.CompareAndSwap(false, true) {
+			r.cfg.Log.Warn("each revocation here ends the trust in the others' Redis, and waits; once it was switched off for all replicas, "+
+				"the first one mends that", slog.String("error", errNoSet.Error()))
+		}
 		return
 	}
 	for {

@@ -19,6 +19,8 @@ type Replicated struct {
 	heals chan struct{}         // to who confirms what others have left behind
 	tries tries                 // the keeper's own
 	count Counts
+
+	differs atomic.Bool // it was said that others have a Redis, and this one none
 }
 
 // ReplicatedConfig is what a Replicated works with.
