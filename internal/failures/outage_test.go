@@ -219,8 +219,14 @@ func (s *server) keyedClient(t *testing.T) keyedClient {
 	return keyedClient{made.id, key}
 }
 
-// assert asks for a token with an assertion of the client's (RFC 7523 §2.2).
+// assert asks for a token with a fresh assertion of the client's.
 func (s *server) assert(t *testing.T, c keyedClient) answer {
+	t.Helper()
+	return s.present(s.assertion(t, c))
+}
+
+// assertion is good for one token (RFC 7523 §2.2).
+func (s *server) assertion(t *testing.T, c keyedClient) string {
 	t.Helper()
 	assertion := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
 		"iss": c.id, "sub": c.id, "aud": s.Issuer, "jti": rand.Text(), "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(),
@@ -230,5 +236,10 @@ func (s *server) assert(t *testing.T, c keyedClient) answer {
 	if err != nil {
 		t.Errorf("sign an assertion: %v", err)
 	}
-	return s.request(client{}, "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer", "client_assertion", text)
+	return text
+}
+
+// present asks for a token with an assertion.
+func (s *server) present(assertion string) answer {
+	return s.request(client{}, "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer", "client_assertion", assertion)
 }
