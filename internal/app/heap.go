@@ -11,10 +11,11 @@ const (
 	// spareHeap is how many bytes may be allocated between two collections, however little is live. What is live is a few
 	// MiB, and collecting whenever that has doubled, as Go does, takes a twentieth of the CPU time of a token.
 	spareHeap = 12 << 20
-	// goPercent is Go's own rule: collect when the heap has grown by as much as is live. It holds from spareHeap on, so that
-	// full caches do not cost three times their size.
+	// goPercent is Go's own rule: collect when the heap has grown by as much as is live.
 	goPercent = 100
-	heapEvery = time.Second
+	// leastPercent holds where much is live, so that full caches do not cost twice their size.
+	leastPercent = 75
+	heapEvery    = time.Second
 )
 
 // tuneHeap keeps the garbage collector at spareHeap until ctx ends. Where GOGC is set it does nothing: whoever set it knows
@@ -46,8 +47,8 @@ func tuneHeap(ctx context.Context) {
 // gcPercent is the growth in percent at which to collect when so many bytes are live. 0 are live before the first
 // collection.
 func gcPercent(live uint64) int {
-	if live == 0 || live >= spareHeap {
+	if live == 0 {
 		return goPercent
 	}
-	return int(min(spareHeap*100/live, 4*goPercent))
+	return int(min(max(spareHeap*100/live, leastPercent), 4*goPercent))
 }
