@@ -164,7 +164,7 @@ func rotatingSecret(name, change string, how adminapi.Rotate, steps []string) op
 		refused := func() bool { return p.b.request(old).status == http.StatusUnauthorized }
 		one.alone = func() {
 			if how.Now && one.done() {
-				eventually(t, seenWithin, "refuse the old secret", refused)
+				eventually(t, calmWithin, "refuse the old secret", refused)
 			} else if a := p.b.request(old); !a.ok() {
 				t.Errorf("the old secret: %d %s (%v)", a.status, a.body, a.err)
 			}
@@ -173,7 +173,7 @@ func rotatingSecret(name, change string, how adminapi.Rotate, steps []string) op
 			p.a.token(t, fresh)
 			p.b.token(t, fresh)
 			if how.Now {
-				eventually(t, seenWithin, "refuse the old secret", refused)
+				eventually(t, calmWithin, "refuse the old secret", refused)
 			} else {
 				p.b.token(t, old)
 			}

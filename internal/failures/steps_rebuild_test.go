@@ -52,7 +52,7 @@ func (p *stepped) rebuildsAlone(t *testing.T) string {
 	generation := p.count(t, "SELECT generation FROM redis_trust")
 	p.proxy.Arm(p.a.Kill)
 	p.redis.Do("FLUSHALL")
-	eventually(t, trustedWithin, "rebuild, or die of it", func() bool {
+	eventually(t, calmWithin, "rebuild, or die of it", func() bool {
 		return !p.a.Running() || p.count(t, "SELECT count(*) FROM redis_trust WHERE read_id <> '' AND generation > $1", generation) == 1
 	})
 	step, _ := p.proxy.Disarm()
@@ -62,7 +62,7 @@ func (p *stepped) rebuildsAlone(t *testing.T) string {
 // wholeAgain waits until a replica answers from Redis; it must know all the time what was taken back.
 func (p *stepped) wholeAgain(t *testing.T, at *server, live string, dead []string) {
 	t.Helper()
-	eventually(t, trustedWithin, "answer from Redis", func() bool {
+	eventually(t, calmWithin, "answer from Redis", func() bool {
 		before := at.readFrom(t)
 		p.dead(t, at, dead...)
 		if a := at.introspect(p.watch, live); !a.active() {

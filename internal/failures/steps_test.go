@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/servertest"
 	"github.com/seed-1972b8eb/signet/internal/servertest/pgtest"
@@ -87,6 +88,9 @@ func idle(request string) bool {
 		func(begins string) bool { return strings.HasPrefix(request, begins) })
 }
 
+// calmWithin is how long that may take which is no promise: these tests fill the machine with servers that start.
+const calmWithin = 20 * time.Second
+
 func (p *stepped) killedAtEachStep(t *testing.T, o operation) {
 	t.Helper()
 	p.proxy.Forget()
@@ -122,8 +126,8 @@ func (p *stepped) killedAtEachStep(t *testing.T, o operation) {
 		p.restart()
 		if one.again != nil {
 			one.again(done)
-		} else if !one.do() {
-			t.Errorf("killed at %s: refused when tried again", short(step))
+		} else {
+			eventually(t, calmWithin, "acknowledge it when tried again", one.do)
 		}
 		p.counts(t, one)
 		if t.Failed() {
@@ -165,7 +169,7 @@ func (p *stepped) ready(t *testing.T) {
 func (p *stepped) live(t *testing.T) string {
 	t.Helper()
 	var token string
-	eventually(t, seenWithin, "issue a token that counts", func() bool {
+	eventually(t, calmWithin, "issue a token that counts", func() bool {
 		token = p.b.request(p.watch).token()
 		return p.b.introspect(p.watch, token).active()
 	})
@@ -176,7 +180,7 @@ func (p *stepped) live(t *testing.T) string {
 // is confirmed counts.
 func (p *stepped) abandoned(t *testing.T, one attempt, done, cutOff bool) {
 	t.Helper()
-	eventually(t, seenWithin, "confirm what a killed replica has cut off", func() bool {
+	eventually(t, calmWithin, "confirm what a killed replica has cut off", func() bool {
 		return p.count(t, "SELECT count(*) FROM cut_offs WHERE confirmed = 0") == 0
 	})
 	if one.dead != "" && done && cutOff {
@@ -199,7 +203,7 @@ func (p *stepped) counts(t *testing.T, one attempt) {
 		p.dead(t, p.b, one.dead)
 	}
 	if one.dead != "" && !one.local {
-		eventually(t, trustedWithin, "answer from Redis", func() bool {
+		eventually(t, calmWithin, "answer from Redis", func() bool {
 			before := p.b.readFrom(t)["redis"]
 			p.dead(t, p.b, one.dead)
 			return p.b.readFrom(t)["redis"] > before
