@@ -13,7 +13,7 @@ func (s *Server) Again(t testing.TB) {
 // Start runs the binary until the test ends, or is told to stop; env is added to a minimal environment.
 func Start(t testing.TB, env []string, args ...string) *Process {
 	t.Helper()
-	return start(t, Binary(t), &Log{}, env, args...)
+	return start(t, program(t, env), &Log{}, env, args...)
 }
 
 // Running says whether the process has not ended yet.

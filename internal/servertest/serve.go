@@ -9,12 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-1972b8eb/signet/internal/servertest/clock"
 	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 )
 
 // Config says how Serve runs a server. The zero value is a server on SQLite that speaks http on loopback.
 type Config struct {
-	// Binary is the path of a signet binary. Empty: that of this tree.
+	// Binary is the path of a signet binary. Empty: that of this tree, or its ClockBinary where there is a Clock.
 	Binary string
 	// Database is a postgres:// URL. Empty: SQLite in the data directory.
 	Database string
@@ -32,6 +33,8 @@ type Config struct {
 	RedisThrough func(redis string) string
 	// ReplicaOf runs one more replica of a server on PostgreSQL: same database, issuer and root keys, and no init.
 	ReplicaOf *Server
+	// Clock moves the clocks of the server, of its init, and of commands that run with its environment. nil: they are right.
+	Clock *clock.Clock
 }
 
 // Serve makes a server with `signet init`, runs it with `signet serve` on ports of its own, and waits until it accepts.
@@ -39,8 +42,11 @@ func Serve(t testing.TB, c Config) *Server {
 	t.Helper()
 	s := &Server{DataDir: ShortDir(t), Issuer: c.Issuer, Address: address(t)}
 	admin := address(t)
+	if c.Clock != nil {
+		c.Env = append(c.Env, c.Clock.Env())
+	}
 	if s.binary = c.Binary; s.binary == "" {
-		s.binary = Binary(t)
+		s.binary = program(t, c.Env)
 	}
 	if r := c.ReplicaOf; r != nil {
 		s.Issuer, c.Database = r.Issuer, r.database

@@ -15,56 +15,80 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seed-1972b8eb/signet/internal/servertest/clock"
 )
 
-// built is the binary of this test process, made at most once: linking takes seconds.
+// built are the binaries of this test process, each made at most once: linking takes seconds.
 //
 //nolint:gochecknoglobals // shared by all tests of a process, and by TestMain at its end
-var built struct {
-	once sync.Once
-	binary
-	err error
+var built, moved binary
+
+// binary is a signet binary, and the directory that was made for it; empty for one that was there already.
+type binary struct {
+	once       sync.Once
+	path, made string
+	err        error
 }
 
 // Binary returns the path of a signet binary built from this tree, with the race detector where the test itself has it.
 // SIGNET_TEST_BINARY names one that is already there.
 func Binary(t testing.TB) string {
 	t.Helper()
-	built.once.Do(func() { built.binary, built.err = buildBinary() })
-	if built.err != nil {
-		t.Fatalf("build signet: %v", built.err)
-	}
-	return built.path
+	return built.get(t, "SIGNET_TEST_BINARY", func(path string) error {
+		args := []string{"build", "-o", path}
+		if Race {
+			args = append(args, "-race")
+		}
+		cmd := exec.Command("go", append(args, "github.com/seed-1972b8eb/signet/cmd/signet")...) //nolint:gosec,noctx // arguments of this package; bounded by the test binary
+		cmd.Dir = Root()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		return nil
+	})
 }
 
-// binary is a signet binary, and the directory that was made for it; empty for one that was there already.
-type binary struct{ path, made string }
-
-func buildBinary() (binary, error) {
-	if path := os.Getenv("SIGNET_TEST_BINARY"); path != "" {
-		return binary{path: path}, nil
-	}
-	dir, err := os.MkdirTemp("", "signet-binary-")
-	if err != nil {
-		return binary{}, err
-	}
-	path := filepath.Join(dir, "signet")
-	args := []string{"build", "-o", path}
-	if Race {
-		args = append(args, "-race")
-	}
-	cmd := exec.Command("go", append(args, "github.com/seed-1972b8eb/signet/cmd/signet")...) //nolint:gosec,noctx // arguments of this package; bounded by the test binary
-	cmd.Dir = Root()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return binary{}, fmt.Errorf("%w\n%s", err, out)
-	}
-	return binary{path: path, made: dir}, nil
+// ClockBinary is Binary for a process whose clocks are moved. SIGNET_TEST_CLOCK_BINARY names one that is already there.
+func ClockBinary(t testing.TB) string {
+	t.Helper()
+	return moved.get(t, "SIGNET_TEST_CLOCK_BINARY", func(path string) error { return clock.Build(Root(), path) })
 }
 
-// CleanUp removes what Binary built, and nothing that it did not make. Call it at the end of TestMain.
+// program is the binary that understands the environment.
+func program(t testing.TB, env []string) string {
+	t.Helper()
+	if clock.In(env) {
+		return ClockBinary(t)
+	}
+	return Binary(t)
+}
+
+func (b *binary) get(t testing.TB, variable string, build func(path string) error) string {
+	t.Helper()
+	b.once.Do(func() { b.find(variable, build) })
+	if b.err != nil {
+		t.Fatalf("build signet: %v", b.err)
+	}
+	return b.path
+}
+
+func (b *binary) find(variable string, build func(path string) error) {
+	if b.path = os.Getenv(variable); b.path != "" {
+		return
+	}
+	if b.made, b.err = os.MkdirTemp("", "signet-binary-"); b.err == nil {
+		b.path = filepath.Join(b.made, "signet")
+		b.err = build(b.path)
+	}
+}
+
+// CleanUp removes the binaries that this process has built, and no others. Call it at the end of TestMain.
 func CleanUp() {
-	if built.made != "" {
-		_ = os.RemoveAll(built.made)
+	for _, dir := range []string{built.made, moved.made} {
+		if dir != "" {
+			_ = os.RemoveAll(dir)
+		}
 	}
 }
 
@@ -171,7 +195,7 @@ func (p *Process) Log() string { return p.stderr.String() }
 // environment.
 func Run(t testing.TB, env []string, args ...string) (string, string, error) {
 	t.Helper()
-	return RunBinary(t, Binary(t), env, args...)
+	return RunBinary(t, program(t, env), env, args...)
 }
 
 // RunBinary is Run with another binary.
