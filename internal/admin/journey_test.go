@@ -257,6 +257,29 @@ func TestTokenUnderAKeyOfAnotherReplica(t *testing.T) {
 	}
 }
 
+// TestRevokeByAnotherClock: what has expired by this clock, or lies in its future, is taken back like other tokens, because it
+// may live by the clock of another replica.
+func TestRevokeByAnotherClock(t *testing.T) {
+	t.Parallel()
+	s := setup(t).withAPI(t)
+	made := s.withClient(t, "nightly")
+	for name, at := range map[string]time.Time{"expired": time.Now().Add(-time.Hour), "of the future": time.Now().Add(time.Hour)} {
+		token, claims := s.tokenAt(t, made.ClientID, made.Generation, at)
+		report, err := s.client.InspectToken(t.Context(), token)
+		if err != nil || report.Valid || report.Active {
+			t.Errorf("%s, inspect: %+v, %v", name, report, err)
+		}
+		r, err := s.client.RevokeToken(t.Context(), adminapi.RevokeToken{Token: token})
+		if err != nil || r.JTI != claims.ID || !r.ExpiresAt.Equal(claims.ExpiresAt) {
+			t.Errorf("%s, revoke: %+v, %v", name, r, err)
+		}
+		_, err = s.client.RevokeToken(t.Context(), adminapi.RevokeToken{Token: token[:len(token)-8] + "AAAAAAAA"})
+		if err == nil || !strings.Contains(err.Error(), "counts for nothing anyway") {
+			t.Errorf("%s, with another signature: %v, want that it counts for nothing", name, err)
+		}
+	}
+}
+
 func TestForeignTokenIsShownButNotBelieved(t *testing.T) {
 	t.Parallel()
 	// {"alg":"none"} . {"iss":"https://auth.example.com","sub":"root"} . nothing

@@ -154,7 +154,12 @@ func (s *server) withClient(t *testing.T, name string) *adminapi.CreatedClient {
 // token issues an access token as the token endpoint would.
 func (s *server) token(t *testing.T, clientID string, generation int64) (string, tokens.Claims) {
 	t.Helper()
-	now := time.Now()
+	return s.tokenAt(t, clientID, generation, time.Now())
+}
+
+// tokenAt is token at another time.
+func (s *server) tokenAt(t *testing.T, clientID string, generation int64, now time.Time) (string, tokens.Claims) {
+	t.Helper()
 	text, c, err := s.issuer.Issue(now, tokens.Claims{
 		Subject: clientID, ClientID: clientID, Audience: ordersA, Scope: "read", ExpiresAt: now.Add(5 * time.Minute), Generation: generation,
 	}, apis.ES256, apis.TypAccessToken)

@@ -349,3 +349,37 @@ func TestParseAfterRotation(t *testing.T) {
 		t.Errorf("the key was not rotated: %v", err)
 	}
 }
+
+// TestParseIssued: the clock does not matter, and all else does.
+func TestParseIssued(t *testing.T) {
+	t.Parallel()
+	issuer, d := newIssuer(t, apis.ES256)
+	good := forge(t, d, apis.ES256, goodHeader, goodClaims)
+	if _, err := issuer.Parse(good, time.Now().Add(100*365*24*time.Hour)); !errors.Is(err, tokens.ErrInvalid) {
+		t.Fatalf("Parse a century later = %v", err)
+	}
+	c, err := issuer.ParseIssued(good) // which was issued at a moment that is not now
+	if err != nil || c.ID != "anid" || c.ExpiresAt.Unix() != 1772363100 {
+		t.Errorf("ParseIssued = %+v, %v", c, err)
+	}
+	set := func(from, to string) string {
+		return forge(t, d, apis.ES256, goodHeader, strings.Replace(goodClaims, from, to, 1))
+	}
+	for name, text := range map[string]string{
+		"another signature": good[:len(good)-8] + "AAAAAAAA",
+		"another issuer":    set("https://as.test", "https://other.test"),
+		"no iat":            set(`"iat":1772362800,`, ""),
+		"iat is text":       set(`1772362800`, `"1772362800"`),
+		"iat huge":          set(`1772362800`, `1e300`),
+		"iat after exp":     set(`1772362800`, `1772363101`),
+		"no exp":            set(`"exp":1772363100,`, ""),
+		"exp too far":       set(`1772363100`, `1872363100`),
+		"not a token":       "garbage",
+		"not JSON":          "AAAA.AAAA.AAAA",
+		"too long":          strings.Repeat("x", tokens.MaxSize+1),
+	} {
+		if c, err := issuer.ParseIssued(text); !errors.Is(err, tokens.ErrInvalid) {
+			t.Errorf("%s: ParseIssued = %+v, %v; want ErrInvalid", name, c, err)
+		}
+	}
+}
