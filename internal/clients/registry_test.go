@@ -222,6 +222,9 @@ func TestRotationAtOnceEndsSecretsAndTokens(t *testing.T) {
 	if f.opens(t, c.ID, first) || !f.opens(t, c.ID, out.Secret) {
 		t.Error("the old secret still works, or the new one does not")
 	}
+	if len(out.Client.Secrets) != 1 || out.Client.Secrets[0].ID != out.SecretID {
+		t.Errorf("%d secrets; want the new one alone: by a clock that is behind, one that expires now lives on", len(out.Client.Secrets))
+	}
 	if out.Client.Generation != 2 || !f.dead(t, c.ID, 1) || f.dead(t, c.ID, 2) {
 		t.Errorf("generation %d; tokens of 1 dead: %v, of 2 dead: %v", out.Client.Generation, f.dead(t, c.ID, 1), f.dead(t, c.ID, 2))
 	}

@@ -45,7 +45,8 @@ func (r *Registry) CreateSecret(ctx context.Context, by audit.Actor, idOrName st
 }
 
 // RotateSecret makes a new secret and lets those before it expire after overlap, or at once when overlap is 0. At once is for
-// emergencies: it also ends every token that was issued so far. A secret that expires sooner anyway keeps its expiry.
+// emergencies: it also ends every token that was issued so far, and the secrets before it go, because for a replica whose clock
+// is behind they would not have expired yet. With an overlap, a secret that expires sooner anyway keeps its expiry.
 func (r *Registry) RotateSecret(ctx context.Context, by audit.Actor, idOrName string, overlap time.Duration) (Rotation, error) {
 	if overlap < 0 || overlap > MaxOverlap {
 		return Rotation{}, invalid("overlap %s is not from 0 to %s", overlap, MaxOverlap)
@@ -74,6 +75,7 @@ func (r *Registry) RotateSecret(ctx context.Context, by audit.Actor, idOrName st
 		}
 		detail := map[string]any{"secret_id": secret.ID(), "overlap": overlap.String()}
 		if overlap == 0 {
+			c.Secrets = c.Secrets[len(c.Secrets)-1:]
 			c.Generation++
 			detail["generation"] = c.Generation
 		}
