@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/servertest"
+	"github.com/seed-1972b8eb/signet/internal/servertest/clock"
 	"github.com/seed-1972b8eb/signet/pkg/adminapi"
 )
 
@@ -47,6 +48,7 @@ type cluster struct {
 	workers []client
 	victims []client // whose tokens are cut off now and then
 	slow    slowest
+	moved   *clock.Clock // of the last member; nil: no clock is moved
 
 	mu   sync.Mutex
 	kids map[string]bool // keys that somebody asked to revoke
@@ -70,10 +72,10 @@ type member struct {
 	revived int       // starts of a process that had ended by itself
 }
 
-// startCluster starts the replicas and registers the clients.
-func startCluster(t testing.TB, s *stores) *cluster {
+// startCluster starts the replicas and registers the clients. The clocks of the last replica are those, if any.
+func startCluster(t testing.TB, s *stores, moved *clock.Clock) *cluster {
 	t.Helper()
-	c := &cluster{stores: s, kids: map[string]bool{}}
+	c := &cluster{stores: s, kids: map[string]bool{}, moved: moved}
 	for i, line := range s.lines {
 		config := servertest.Config{
 			ExtraYAML: options, Through: line.postgres.URL, Redis: redisURL(s.master()), RedisThrough: line.redis.URL,
@@ -82,6 +84,9 @@ func startCluster(t testing.TB, s *stores) *cluster {
 			config.Database = s.postgres.URL()
 		} else {
 			config.ReplicaOf = c.members[0].server
+		}
+		if i == len(s.lines)-1 {
+			config.Clock = moved
 		}
 		server := servertest.Serve(t, config)
 		c.members = append(c.members, &member{

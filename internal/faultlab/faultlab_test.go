@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/servertest"
+	"github.com/seed-1972b8eb/signet/internal/servertest/clock"
 )
 
 func TestMain(m *testing.M) {
@@ -30,7 +31,7 @@ func TestFaults(t *testing.T) {
 	t.Logf("FAULTS_SEED=%d", seed)
 	l := &lab{t: t, rng: newRNG(seed, "faults"), stores: startStores(t, replicaCount), history: &history{}}
 	sequence := l.ordered(t)
-	l.cluster = startCluster(t, l.stores)
+	l.cluster = startCluster(t, l.stores, clock.New(t))
 	l.oracle = newOracle(l.cluster, newJournal(t), l.history, replicaCount)
 	d := prepareLoad(l, seed)
 	defer d.end() // also when something fails in between

@@ -25,6 +25,7 @@ const (
 	ofRedis    = "redis"
 	ofPostgres = "postgres"
 	ofNetwork  = "network"
+	ofClocks   = "clocks"
 )
 
 // The kinds that are the cycles of the long run.
@@ -34,9 +35,7 @@ const (
 	killPostgres = "kill-postgres"
 )
 
-// faults is the table of all kinds. Clocks that differ are not among them: a static Go binary reads the clock without libc, so that
-// libfaketime does not reach it, and Linux' time namespaces have no wall clock. What a clock may do is tested in package
-// revocations; that the protocol compares no instants of two machines is for the model.
+// faults is the table of all kinds.
 func faults() []*fault {
 	var (
 		on     = func(touched ...string) []string { return touched }
@@ -77,6 +76,9 @@ func faults() []*fault {
 
 		{"trust-lock", "Redis takes no writes, and a lock holds up the withdrawal of the trust in it", on(ofRedis, ofPostgres), lasts(200, 1500), (*lab).trustLock},
 		{"slow-poll", "one replica hears late from PostgreSQL while Redis takes no writes", on(ofRedis, ofNetwork), long, (*lab).slowPoll},
+		{"clock-ahead", "the wall clock of the last replica jumps ahead by less than a minute, and back", on(ofClocks), medium, (*lab).clockAhead},
+		{"clock-back", "the wall clock of the last replica jumps back by less than a minute, and ahead", on(ofClocks), medium, (*lab).clockBack},
+		{"suspend", "the last replica is suspended while Redis takes no writes, and hears nothing from PostgreSQL when it wakes", on(ofServers, ofRedis, ofNetwork, ofClocks), lasts(900, 2000), (*lab).suspend},
 		{"terminate-backends", "PostgreSQL ends all connections", on(ofPostgres), short, (*lab).terminateBackends},
 	}
 }

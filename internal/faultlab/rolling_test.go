@@ -25,7 +25,7 @@ import (
 func TestRolling(t *testing.T) {
 	restarts := ordered(t, "ROLLING", 6)
 	l := &lab{t: t, rng: newRNG(seedOf(t), "rolling"), stores: startStores(t, replicaCount), history: &history{}}
-	l.cluster = startCluster(t, l.stores)
+	l.cluster = startCluster(t, l.stores, nil)
 	for i := range l.cluster.members {
 		l.ready(t, i, time.Now())
 	}

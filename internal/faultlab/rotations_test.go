@@ -39,7 +39,7 @@ func TestRotations(t *testing.T) {
 		want: int64(ordered(t, "ROTATIONS", 6)), unhurried: os.Getenv("ROTATIONS_UNHURRIED") != "",
 		kept: map[string]signed{}, by: map[string]map[int]bool{},
 	}
-	r.lab.cluster = startCluster(t, r.lab.stores)
+	r.lab.cluster = startCluster(t, r.lab.stores, nil)
 	r.cluster = r.lab.cluster
 	r.prepare(t)
 	began := time.Now()
