@@ -44,8 +44,11 @@ func postgresFull(t *testing.T, directory, size string, waste func(database stri
 	b := replica(t, a, servertest.Config{})
 	watch := a.client(t)
 	live := a.token(t, watch)
-	a.trusts(t, watch, live)
-	b.trusts(t, watch, live)
+	for _, s := range []*server{a, b} {
+		s.trusts(t, watch, live)
+		s.caughtUp(t) // so that the client stays known
+		s.token(t, watch)
+	}
 	fill(t, ballast)
 	var revoked []string
 	// revoke returns whether it was acknowledged. If not, it must have been said that it is not known.
