@@ -265,6 +265,9 @@ func crowd(a *attempt) {
 		wg.Go(func() {
 			for i := range each {
 				form, want, also := servertest.Form("grant_type", "client_credentials"), 200, 0
+				if servertest.Race { // the server is several times slower then, and may have too many that wait for a read
+					also = 503
+				}
 				switch (worker + i) % 4 {
 				case 0:
 					form.Set("client_id", post.id)
