@@ -154,11 +154,13 @@ func rotatingSecret(name, change string, how adminapi.Rotate, steps []string) op
 				return err == nil
 			},
 			done: func() bool {
-				secrets := p.count(t, "SELECT count(*) - 1 FROM client_secrets WHERE client_id = $1", old.id)
-				if how.Now {
-					p.whole(t, secrets, p.cut(t, old))
+				rotated := p.audited(t, "secret.rotate", old.id)
+				secrets := p.count(t, "SELECT count(*) FROM client_secrets WHERE client_id = $1", old.id)
+				if how.Now { // and nothing is left of the one before
+					p.whole(t, 1, secrets)
+					return p.whole(t, rotated, p.cut(t, old))
 				}
-				return p.whole(t, secrets, p.audited(t, "secret.rotate", old.id))
+				return p.whole(t, rotated, secrets-1)
 			},
 		}
 		refused := func() bool { return p.b.request(old).status == http.StatusUnauthorized }
