@@ -107,13 +107,14 @@ func (p *stepped) killedAtEachStep(t *testing.T, o operation) {
 		if one.done() != done {
 			t.Errorf("killed at %s: its change was committed: %v, but it is done: %v", short(step), done, !done)
 		}
-		if acknowledged {
-			p.counts(t, one)
+		if acknowledged && one.dead != "" { // perhaps just before it was killed
+			p.dead(t, p.b, one.dead)
 		}
 		if step == "" {
 			if !acknowledged {
 				t.Fatal("refused by a replica that nobody killed")
 			}
+			p.counts(t, one)
 			break
 		}
 		steps = append(steps, step)
