@@ -317,7 +317,7 @@ func TestClockJumps(t *testing.T) {
 	b := replica(t, a, servertest.Config{Clock: c})
 	o := &oracle{server: b, watch: a.client(t)}
 	live, keyed, guessed := a.token(t, o.watch), a.keyedClient(t), a.client(t)
-	used := a.assertion(t, keyed)
+	used := a.assertion(t, keyed, time.Minute)
 	b.present(used).want(t)
 	throttled := func() bool { // after a few more guesses, one for each second; a clock that brought all of them back would give 100
 		for range limits.DefaultBurst / 2 {
@@ -374,4 +374,25 @@ func TestClockJumps(t *testing.T) {
 		t.Error("the server is not well at the end")
 	}
 	t.Logf("%d revocations acknowledged, %d times not known, %d answers of the oracle", o.count(), o.doubts.Load(), o.asked.Load())
+}
+
+// TestConnectionsOutliveAClock: connections that fail while the clock is ahead are dropped, and those that are opened after it was
+// set right are kept, not taken for older than those.
+func TestConnectionsOutliveAClock(t *testing.T) {
+	t.Parallel()
+	const youngest = "SELECT coalesce(min(extract(epoch FROM now() - backend_start) * 1000), 0)::int FROM pg_stat_activity WHERE application_name = 'signet'"
+	postgres := pgtest.Start(t)
+	proxy := faultproxy.New(t, postgres.Addr())
+	c := clock.New(t)
+	s := serve(t, servertest.Config{Database: postgres.URL(), Through: proxy.URL, Clock: c})
+	watch := s.client(t)
+	c.Set(time.Hour)
+	s.settled(t, watch)
+	proxy.Hang()
+	eventually(t, 10*time.Second, "notice", func() bool { return strings.Contains(s.Log(), "database connection failed") })
+	proxy.Heal()
+	c.Set(0)
+	s.settled(t, watch)
+	look := session(t, postgres.URL())
+	eventually(t, 20*time.Second, "keep its connections for a second", func() bool { return number(t, look, youngest) > 1000 })
 }

@@ -222,14 +222,14 @@ func (s *server) keyedClient(t *testing.T) keyedClient {
 // assert asks for a token with a fresh assertion of the client's.
 func (s *server) assert(t *testing.T, c keyedClient) answer {
 	t.Helper()
-	return s.present(s.assertion(t, c))
+	return s.present(s.assertion(t, c, time.Minute))
 }
 
-// assertion is good for one token (RFC 7523 §2.2).
-func (s *server) assertion(t *testing.T, c keyedClient) string {
+// assertion makes one that lives for so long.
+func (s *server) assertion(t *testing.T, c keyedClient, life time.Duration) string {
 	t.Helper()
 	assertion := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
-		"iss": c.id, "sub": c.id, "aud": s.Issuer, "jti": rand.Text(), "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(),
+		"iss": c.id, "sub": c.id, "aud": s.Issuer, "jti": rand.Text(), "iat": time.Now().Unix(), "exp": time.Now().Add(life).Unix(),
 	})
 	assertion.Header["kid"] = "k1"
 	text, err := assertion.SignedString(c.key)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/seed-1972b8eb/signet/pkg/adminapi"
 )
@@ -49,7 +50,7 @@ func asserting() operation {
 	return operation{name: "assertion", change: "INSERT INTO assertion_uses", begin: func(t *testing.T, p *stepped) attempt {
 		t.Helper()
 		c := p.b.keyedClient(t)
-		assertion := p.b.assertion(t, c)
+		assertion := p.b.assertion(t, c, time.Minute)
 		one := attempt{
 			do: func() bool { return p.a.present(assertion).ok() },
 			done: func() bool {

@@ -89,23 +89,22 @@ func (m *Memory) CutOffs(ctx context.Context) ([]CutOff, error) {
 	return m.truth.CutOffs(ctx)
 }
 
-// Sweep sweeps the truth, and then forgets what ended before Retention ago. The limit bounds the database's work only: what
-// is forgotten here costs a map deletion.
+// Sweep sweeps the truth, and then forgets what ended before the moment that the truth went by. The limit bounds the database's
+// work only: what is forgotten here costs a map deletion.
 func (m *Memory) Sweep(ctx context.Context, limit int) (int, error) {
 	swept, err := m.truth.Sweep(ctx, limit)
 	if err != nil {
 		return 0, err
 	}
-	ended := time.Now().Add(-Retention)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for jti, expires := range m.tokens {
-		if expires.Before(ended) {
+		if expires.Before(swept.Before) {
 			delete(m.tokens, jti)
 		}
 	}
 	for s, c := range m.cutOffs {
-		if c.ExpiresAt.Before(ended) {
+		if c.ExpiresAt.Before(swept.Before) {
 			delete(m.cutOffs, s)
 		}
 	}

@@ -37,7 +37,7 @@ func (t *truth) Record(context.Context, revocations.Revocation, audit.Event) (re
 }
 
 func (t *truth) Sweep(context.Context, int) (revocations.Swept, error) {
-	return revocations.Swept{}, t.err
+	return revocations.Swept{Before: time.Now().Add(-revocations.Retention)}, t.err
 }
 
 func memory(t *testing.T, truth *truth) *revocations.Memory {

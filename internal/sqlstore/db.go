@@ -74,6 +74,7 @@ type DB struct {
 
 	unreplicated *atomic.Int64 // see poolHealth; nil for SQLite
 	frozen       time.Duration // frozenTimeout, but for tests; of PostgreSQL
+	opened       time.Time     // see patient; zero for PostgreSQL
 
 	// one holds the one change that runs, from before its transaction until committed was told. nil for PostgreSQL, where confirm
 	// stands between a change and its acknowledgement.

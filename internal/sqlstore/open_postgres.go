@@ -24,7 +24,7 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	health := &poolHealth{log: c.Log}
+	health := &poolHealth{log: c.Log, base: time.Now()}
 	pool := postgresPool(config, c, changeTimeout, health)
 	pool.SetMaxOpenConns(c.MaxConns)
 	pool.SetMaxIdleConns(c.MaxConns)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	gormsqlite "gorm.io/driver/sqlite"
 	"gorm.io/gorm"
@@ -90,7 +91,7 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 	if err := checkSQLite(ctx, c.Path); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	db := &DB{dialect: sqliteDialect(), committed: c.Committed, confirm: c.Confirm, one: make(chan struct{}, 1)}
+	db := &DB{dialect: sqliteDialect(), committed: c.Committed, confirm: c.Confirm, one: make(chan struct{}, 1), opened: time.Now()}
 	var err error
 	if db.write, err = sqliteHandle(c.Path, toWrite, 1); err != nil {
 		return nil, err

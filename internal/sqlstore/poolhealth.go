@@ -16,7 +16,8 @@ import (
 // went half-open, each of them would otherwise cost some caller a timeout.
 type poolHealth struct {
 	log    *slog.Logger
-	failed atomic.Int64 // when a connection last failed, Unix nanoseconds
+	base   time.Time    // moments are counted from here, on the monotonic clock
+	failed atomic.Int64 // when a connection last failed, in nanoseconds; 0: never
 
 	unreplicated atomic.Int64 // commits that PostgreSQL has acknowledged and perhaps not replicated
 }
@@ -36,7 +37,7 @@ const logEvery = 10 * time.Second
 const openedAt = "signet.opened_at"
 
 func (h *poolHealth) opened(conn *pgx.Conn) {
-	conn.PgConn().CustomData()[openedAt] = time.Now().UnixNano()
+	conn.PgConn().CustomData()[openedAt] = int64(time.Since(h.base))
 }
 
 // TraceQueryStart implements pgx.QueryTracer.
@@ -47,9 +48,9 @@ func (h *poolHealth) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.Tra
 // TraceQueryEnd implements pgx.QueryTracer. A caller that went away says nothing about the server.
 func (h *poolHealth) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryEndData) {
 	if data.Err != nil && conn.IsClosed() && !errors.Is(data.Err, context.Canceled) {
-		now := time.Now()
-		before := time.Unix(0, h.failed.Swap(now.UnixNano()))
-		if now.Sub(before) > logEvery {
+		now := int64(time.Since(h.base))
+		before := h.failed.Swap(now)
+		if before == 0 || time.Duration(now-before) > logEvery {
 			h.log.LogAttrs(ctx, slog.LevelWarn, "database connection failed", slog.String("error", data.Err.Error()))
 		}
 	}

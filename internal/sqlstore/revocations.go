@@ -272,7 +272,7 @@ func (s revocationStore) Sweep(ctx context.Context, limit int) (revocations.Swep
 		if err != nil {
 			return err
 		}
-		swept.Before = now.Add(-revocations.Retention)
+		swept.Before = s.db.patient(now).Add(-revocations.Retention)
 		before := swept.Before.UnixMicro()
 		result := tx.Exec(`DELETE FROM revocations WHERE expires_at < ?
 			AND jti IN (SELECT jti FROM revocations WHERE expires_at < ? ORDER BY expires_at LIMIT ?)`, before, before, limit)

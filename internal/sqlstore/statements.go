@@ -44,12 +44,25 @@ func (db *DB) durable(tx *gorm.DB, timeout time.Duration) (time.Time, error) {
 	return instant(now).time(), nil
 }
 
-// clock is the expression of the database's time in statements that need no transaction, and its parameter.
+// clock is the expression of the database's time in statements that ask what has expired, and its parameter.
 func (db *DB) clock() (string, []any) {
 	if db.dialect.now == "0" {
-		return "CAST(? AS bigint)", []any{time.Now().UnixMicro()}
+		return "CAST(? AS bigint)", []any{db.patient(time.Now()).UnixMicro()}
 	}
 	return db.dialect.now, nil
+}
+
+// patient is the time by which entries may be forgotten. SQLite's clock is this process' own, and what is forgotten because that
+// jumped ahead would be missed once it is set right: such a clock goes no faster than the monotonic one since the database was
+// opened. While a machine is suspended it stands still, which keeps entries for longer.
+func (db *DB) patient(now time.Time) time.Time {
+	if db.opened.IsZero() {
+		return now
+	}
+	if steady := db.opened.Round(0).Add(time.Since(db.opened)); steady.Before(now) {
+		return steady.UTC()
+	}
+	return now
 }
 
 // snapshot runs a reading transaction in which every statement sees the same state. It is not bounded but by ctx: what is
