@@ -57,12 +57,18 @@ func runRows(t *testing.T, shares map[string][]string, faults []string, runs int
 // runTests runs tests of one package.
 func runTests(t *testing.T, pkg string, tests []string, runs int) map[string]tally {
 	t.Helper()
-	counted := map[string]tally{}
+	counted, skipped := map[string]tally{}, map[string]bool{}
 	goTest(t, nil, func(name, action, _ string) {
 		c := counted[name]
 		switch action {
+		case "run":
+			delete(skipped, name)
+		case "skip": // of one of its sub-tests, too: it passes then
+			skipped[name] = true
 		case "pass":
-			c.runs++
+			if !skipped[name] {
+				c.runs++
+			}
 		case "fail":
 			c.runs, c.failed = c.runs+1, c.failed+1
 		}
@@ -79,16 +85,24 @@ func runFaults(t *testing.T, faults []string, runs int) map[string]tally {
 	t.Helper()
 	counted := map[string]tally{}
 	env := []string{"FAULTS_CYCLES=" + strconv.Itoa(runs), "FAULTS_ONLY=" + strings.Join(faults, ",")}
-	goTest(t, env, func(_, _, output string) {
+	failed := 0
+	goTest(t, env, func(_, action, output string) {
+		if action == "fail" {
+			failed = 1
+		}
 		if m := faultLine.FindStringSubmatch(output); m != nil {
 			n, _ := strconv.Atoi(m[2]) // are digits
 			counted[m[1]] = tally{runs: n}
 		}
 	}, laboratory, "-count=1", "-run", "^TestFaults$")
+	for name, c := range counted {
+		counted[name] = tally{c.runs, failed}
+	}
 	return counted
 }
 
-// goTest runs go test, and calls each for every event of a test that is not a sub-test, and every line of output. It fails the test
+// goTest runs go test, and calls each for every event of a test that is not a sub-test, every skip of one that is, and every line
+// of output. It fails the test
 // with the output of each run of a test that failed.
 func goTest(t *testing.T, env []string, each func(name, action, output string), args ...string) {
 	t.Helper()
@@ -119,7 +133,7 @@ func goTest(t *testing.T, env []string, each func(name, action, output string), 
 		switch {
 		case event.Action == "output":
 			each(name, event.Action, event.Output)
-		case !isSub && name != "":
+		case name != "" && (!isSub || event.Action == "skip"):
 			each(name, event.Action, "")
 		}
 		if event.Action == "fail" && !isSub && name != "" {

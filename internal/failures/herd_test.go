@@ -134,7 +134,7 @@ func TestLittleMemory(t *testing.T) {
 	}
 	// The limit is that of the runtime's memory, which begins to return what it does not need when it gets there.
 	resident := s.memory(t, "RssAnon")
-	if !servertest.Race && resident > (limit+16)<<20 {
+	if !slowed() && resident > (limit+16)<<20 {
 		t.Errorf("the server has %d MiB of memory of its own, with a limit of %d", resident>>20, limit)
 	}
 	t.Logf("%d MiB after %d tokens; the slowest took %v", resident>>20, tokens, time.Duration(slowest.Load()).Round(time.Millisecond))

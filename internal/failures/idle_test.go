@@ -120,7 +120,7 @@ func TestIdleConnections(t *testing.T) {
 		}
 	}
 	grown := s.memory(t, "RssAnon") - before
-	if !servertest.Race && grown > idle*idlePrice {
+	if !slowed() && grown > idle*idlePrice {
 		t.Errorf("%d idle connections cost %d MiB", idle, grown>>20)
 	}
 	took := eventually(t, silentWithin, "end the silent ones", func() bool { return ended.Load() == silent.Load() })

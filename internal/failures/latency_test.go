@@ -90,4 +90,7 @@ func (o *outage) slow(t *testing.T, latency time.Duration) {
 	if latency < 100*time.Millisecond && decided.Load() == 0 {
 		t.Errorf("latency %v: nothing was answered", latency)
 	}
+	if latency >= time.Second && undecided.Load() == 0 { // a round trip takes longer than any answer may
+		t.Errorf("latency %v: all was answered, so nothing was slow", latency)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -200,6 +201,7 @@ func (p *pair) keyRotation(t *testing.T) {
 // key that both replicas had published before it was issued.
 func (p *pair) bothRotate(t *testing.T) {
 	c := p.a.client(t)
+	var rotations, checked atomic.Int64 // begun; tokens with no beginning between the look at the keys and them
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -207,12 +209,17 @@ func (p *pair) bothRotate(t *testing.T) {
 	for _, s := range []*server{p.a, p.b} {
 		tasks.Go(func() {
 			for ctx.Err() == nil {
+				before := rotations.Load()
 				published := []map[string]bool{p.a.kids(), p.b.kids()}
 				a := s.request(c)
 				if !a.ok() || len(published[0]) == 0 || len(published[1]) == 0 {
 					t.Errorf("token: %d %s (%v); JWKS of %d and %d keys", a.status, a.body, a.err, len(published[0]), len(published[1]))
 					return
 				}
+				if rotations.Load() != before {
+					continue // the key may have been published everywhere since
+				}
+				checked.Add(1)
 				if k := kid(a.token()); !published[0][k] || !published[1][k] {
 					t.Errorf("signed with %s, which was not published everywhere", k)
 				}
@@ -221,6 +228,7 @@ func (p *pair) bothRotate(t *testing.T) {
 	}
 	for range 4 {
 		p.ripen(t)
+		rotations.Add(1)
 		var rotated [2]error
 		var both sync.WaitGroup
 		for i, s := range []*server{p.a, p.b} {
@@ -240,6 +248,8 @@ func (p *pair) bothRotate(t *testing.T) {
 		if done != 1 {
 			t.Errorf("%d of two replicas rotated the key", done)
 		}
+		before := checked.Load()
+		eventually(t, calmWithin, "check a token of the new key", func() bool { return checked.Load() > before || t.Failed() })
 	}
 	cancel()
 	tasks.Wait()

@@ -37,6 +37,9 @@ func TestMain(m *testing.M) {
 // orders is the API that every server of these tests has.
 const orders = "https://orders.test"
 
+// slowed says whether the servers have the race detector, too: see TestMain.
+func slowed() bool { return servertest.Race && os.Getenv("SIGNET_TEST_CLOCK_BINARY") == "" }
+
 // long is for tests that take more than some ten seconds.
 func long(t *testing.T) {
 	t.Helper()

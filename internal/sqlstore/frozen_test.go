@@ -77,6 +77,7 @@ func freezeRebuilder(t *testing.T, config sqlstore.Config) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestRebuilder$", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), "SQLSTORE_REBUILDER="+config.URL)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // stopped, it would outlive this process
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
