@@ -46,7 +46,7 @@ func TestDiskFull(t *testing.T) {
 		t.Parallel()
 		dir := servertest.ShortDir(t)
 		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m,mode=700"); err != nil {
-			t.Skipf("cannot mount a file system: %v", err)
+			lack(t, "cannot mount a file system: "+err.Error())
 		}
 		t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
 		s := serve(t, servertest.Config{Env: []string{"SIGNET_DATABASE_PATH=" + filepath.Join(dir, "signet.db")}})
