@@ -187,13 +187,9 @@ func TestSkewedReplicas(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"ahead": 40 * time.Second, "behind": -40 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			t.Run("postgres", func(t *testing.T) {
-				t.Parallel()
-				skewed(t, "", ahead)
-			})
-			t.Run("redis", func(t *testing.T) {
-				t.Parallel()
-				skewed(t, redistest.Start(t).URL(), ahead)
+			eachStore(t, func(t *testing.T, redis string) {
+				t.Helper()
+				skewed(t, redis, ahead)
 			})
 		})
 	}

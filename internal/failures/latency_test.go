@@ -10,7 +10,6 @@ import (
 	"github.com/seed-1972b8eb/signet/internal/servertest"
 	"github.com/seed-1972b8eb/signet/internal/servertest/faultproxy"
 	"github.com/seed-1972b8eb/signet/internal/servertest/pgtest"
-	"github.com/seed-1972b8eb/signet/internal/servertest/redistest"
 )
 
 // TestPostgresSlow makes the way to PostgreSQL longer and longer. An answer that takes one round trip is there for some time
@@ -19,14 +18,7 @@ import (
 func TestPostgresSlow(t *testing.T) {
 	t.Parallel()
 	long(t)
-	t.Run("postgres", func(t *testing.T) {
-		t.Parallel()
-		postgresSlow(t, "")
-	})
-	t.Run("redis", func(t *testing.T) {
-		t.Parallel()
-		postgresSlow(t, redistest.Start(t).URL())
-	})
+	eachStore(t, postgresSlow)
 }
 
 func postgresSlow(t *testing.T, redis string) {

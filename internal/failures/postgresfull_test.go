@@ -147,9 +147,11 @@ func mounted(t *testing.T, postgres *pgtest.Server, directory, size string) stri
 		lack(t, "cannot mount a file system: "+err.Error())
 	}
 	t.Cleanup(func() {
-		postgres.Stop() // which removes what a killed one leaves to the data on it
-		_ = syscall.Unmount(dir, syscall.MNT_DETACH)
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
 	})
+	t.Cleanup(postgres.Stop) // which removes what a killed one leaves to the data on it
 	if out, err := exec.CommandContext(t.Context(), "cp", "-a", before+"/.", dir).CombinedOutput(); err != nil {
 		t.Fatalf("copy PostgreSQL's data: %v %s", err, out)
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/seed-1972b8eb/signet/internal/servertest"
 	"github.com/seed-1972b8eb/signet/internal/servertest/faultproxy"
 	"github.com/seed-1972b8eb/signet/internal/servertest/pgtest"
-	"github.com/seed-1972b8eb/signet/internal/servertest/redistest"
 	"github.com/seed-1972b8eb/signet/pkg/adminapi"
 )
 
@@ -22,14 +21,7 @@ const seenWithin = 2 * time.Second
 // TestReplicas changes things on one of two replicas, and looks at the other.
 func TestReplicas(t *testing.T) {
 	t.Parallel()
-	t.Run("postgres", func(t *testing.T) {
-		t.Parallel()
-		replicas(t, "")
-	})
-	t.Run("redis", func(t *testing.T) {
-		t.Parallel()
-		replicas(t, redistest.Start(t).URL())
-	})
+	eachStore(t, replicas)
 }
 
 func replicas(t *testing.T, redis string) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/servertest"
+	"github.com/seed-1972b8eb/signet/internal/servertest/redistest"
 	"github.com/seed-1972b8eb/signet/pkg/adminapi"
 )
 
@@ -46,6 +47,19 @@ func long(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long")
 	}
+}
+
+// eachStore runs a test on PostgreSQL alone and beside Redis, whose URL it is given.
+func eachStore(t *testing.T, run func(t *testing.T, redis string)) {
+	t.Helper()
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		run(t, "")
+	})
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		run(t, redistest.Start(t).URL())
+	})
 }
 
 // server is a server with ways to talk to it.

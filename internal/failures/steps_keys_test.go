@@ -56,7 +56,7 @@ func (p *stepped) signsWith(t *testing.T) {
 func rotatingKey() operation {
 	o := operation{
 		name: "rotate a key", change: `UPDATE "signing_keys"`,
-		steps: []string{begins, audits, commits, `INSERT INTO "signing_keys"`}, // of the next standby
+		steps: []string{beginStep, auditStep, commitStep, `INSERT INTO "signing_keys"`}, // of the next standby
 	}
 	o.begin = func(t *testing.T, p *stepped) attempt {
 		t.Helper()
@@ -100,7 +100,7 @@ func rotatingKey() operation {
 
 // revokingKey: the second attempt may find nothing to change, and is no less of an acknowledgement.
 func revokingKey() operation {
-	o := operation{name: "revoke a key", change: cutsOff, steps: cutOffSteps(`UPDATE "signing_keys"`, `INSERT INTO "signing_keys"`)}
+	o := operation{name: "revoke a key", change: cutOffStep, steps: cutOffSteps(`UPDATE "signing_keys"`, `INSERT INTO "signing_keys"`)}
 	o.begin = func(t *testing.T, p *stepped) attempt {
 		t.Helper()
 		dead := p.live(t)

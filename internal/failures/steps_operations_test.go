@@ -11,19 +11,19 @@ import (
 
 // Parts of requests that operations have in common.
 const (
-	begins    = "begin"
-	commits   = "commit"
-	audits    = `INSERT INTO "audit_events"`
-	holds     = "FROM redis_trust FOR SHARE"
-	cutsOff   = "INSERT INTO cut_offs"
-	confirms  = "UPDATE cut_offs SET confirmed = 1"
-	addsToken = "zadd gt"
-	addsCut   = "zadd lt"
+	beginStep    = "begin"
+	commitStep   = "commit"
+	auditStep    = `INSERT INTO "audit_events"`
+	holdStep     = "FROM redis_trust FOR SHARE"
+	cutOffStep   = "INSERT INTO cut_offs"
+	confirmStep  = "UPDATE cut_offs SET confirmed = 1"
+	addTokenStep = "zadd gt"
+	addCutStep   = "zadd lt"
 )
 
 // cutOffSteps are those of a change that cuts something off.
 func cutOffSteps(more ...string) []string {
-	return append([]string{begins, audits, cutsOff, commits, holds, addsCut, confirms}, more...)
+	return append([]string{beginStep, auditStep, cutOffStep, commitStep, holdStep, addCutStep, confirmStep}, more...)
 }
 
 // issuing: a token that arrives counts. Nothing is written for it before it does.
@@ -75,7 +75,7 @@ func asserting() operation {
 }
 
 func revoking() operation {
-	steps := []string{begins, audits, holds, commits, addsToken}
+	steps := []string{beginStep, auditStep, holdStep, commitStep, addTokenStep}
 	return operation{name: "revoke", change: "INSERT INTO revocations", steps: steps, begin: func(t *testing.T, p *stepped) attempt {
 		t.Helper()
 		c := p.b.client(t)
@@ -92,7 +92,7 @@ func revoking() operation {
 }
 
 func disabling() operation {
-	o := operation{name: "disable", change: cutsOff, steps: cutOffSteps(`UPDATE "clients"`)}
+	o := operation{name: "disable", change: cutOffStep, steps: cutOffSteps(`UPDATE "clients"`)}
 	o.begin = func(t *testing.T, p *stepped) attempt {
 		t.Helper()
 		c := p.b.client(t)
@@ -117,7 +117,7 @@ func disabling() operation {
 }
 
 func cuttingOff() operation {
-	o := operation{name: "cut off", change: cutsOff, steps: cutOffSteps(`UPDATE "clients"`)}
+	o := operation{name: "cut off", change: cutOffStep, steps: cutOffSteps(`UPDATE "clients"`)}
 	o.begin = func(t *testing.T, p *stepped) attempt {
 		t.Helper()
 		c := p.b.client(t)
@@ -190,11 +190,11 @@ func rotatingSecret(name, change string, how adminapi.Rotate, steps []string) op
 }
 
 func rotating24h() operation {
-	return rotatingSecret("rotate a secret", `INSERT INTO "client_secrets"`, adminapi.Rotate{}, []string{begins, audits, commits})
+	return rotatingSecret("rotate a secret", `INSERT INTO "client_secrets"`, adminapi.Rotate{}, []string{beginStep, auditStep, commitStep})
 }
 
 func rotatingNow() operation {
-	return rotatingSecret("rotate a secret now", cutsOff, adminapi.Rotate{Now: true}, cutOffSteps(`INSERT INTO "client_secrets"`))
+	return rotatingSecret("rotate a secret now", cutOffStep, adminapi.Rotate{Now: true}, cutOffSteps(`INSERT INTO "client_secrets"`))
 }
 
 // audited counts events of the audit trail.

@@ -29,7 +29,9 @@ func TestRebuilderKilledAtEachStep(t *testing.T) {
 		if step == "" {
 			break
 		}
-		steps = append(steps, step)
+		if steps = append(steps, step); len(steps) > mostSteps {
+			t.Fatalf("still at it after %d steps: %s", mostSteps, short(step))
+		}
 		p.dead(t, p.b, dead...)
 		p.b.revoke(p.watch, next).want(t)
 		dead = append(dead, next)
@@ -40,7 +42,7 @@ func TestRebuilderKilledAtEachStep(t *testing.T) {
 	t.Logf("killed at %d steps", len(steps))
 	killedAt(t, steps, "pg_try_advisory_xact_lock", "UPDATE redis_trust SET write_id", "multi; unlink; zadd; exec",
 		"FROM revocations WHERE expires_at", "zadd gt", "FROM cut_offs WHERE expires_at", "zadd lt", "zadd xx ch",
-		"UPDATE redis_trust SET read_id", commits)
+		"UPDATE redis_trust SET read_id", commitStep)
 }
 
 // rebuildsAlone flushes Redis while only one replica moves, and returns where that one was killed; empty when it was not, and

@@ -92,6 +92,9 @@ func idle(request string) bool {
 // cannot make a standby tries again after 30 seconds.
 const calmWithin = time.Minute
 
+// mostSteps is more than any operation takes: a proxy that strikes again and again would never let a test end.
+const mostSteps = 100
+
 func (p *stepped) killedAtEachStep(t *testing.T, o operation) {
 	t.Helper()
 	p.proxy.Forget()
@@ -117,14 +120,16 @@ func (p *stepped) killedAtEachStep(t *testing.T, o operation) {
 			p.counts(t, one)
 			break
 		}
-		steps = append(steps, step)
+		if steps = append(steps, step); len(steps) > mostSteps {
+			t.Fatalf("still at it after %d steps: %s", mostSteps, short(step))
+		}
 		switch {
 		case !done:
 			undone++
 		case !acknowledged:
 			unknown++
 		}
-		p.abandoned(t, one, done, o.change == cutsOff)
+		p.abandoned(t, one, done, o.change == cutOffStep)
 		p.restart()
 		if one.again != nil {
 			one.again(done)
@@ -137,10 +142,14 @@ func (p *stepped) killedAtEachStep(t *testing.T, o operation) {
 		}
 	}
 	t.Logf("killed at %d steps: not done after %d, done and not acknowledged after %d", len(steps), undone, unknown)
-	killedAt(t, steps, append(slices.Clone(o.steps), o.change)...)
-	if o.change != "" && (undone == 0 || unknown == 0) {
-		t.Error("never killed before the change, or never after it")
+	wanted := slices.Clone(o.steps)
+	if o.change != "" {
+		wanted = append(wanted, o.change)
+		if undone == 0 || unknown == 0 {
+			t.Error("never killed before the change, or never after it")
+		}
 	}
+	killedAt(t, steps, wanted...)
 }
 
 // killedAt wants that these were among the steps.

@@ -2,7 +2,6 @@ package oauth_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"fmt"
 	"io"
 	"net"
@@ -57,20 +56,12 @@ func inOneChunk(body string, whole int) string {
 // inGoodOrder ends its chunks whatever is missing, as a server does whose own source has failed.
 func inGoodOrder(body string, _ int) string { return inOneChunk(body, len(body)) }
 
-func packed(body string, whole int) string {
-	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", whole, body)
-}
-
 // TestPublishedKeysCutShort cuts the answer of a jwks_uri short in every way, at the beginning, in the middle and before its last
 // byte: nothing is known of the keys then, so nobody is refused for it, and no failure is counted. The whole answer, sent the
 // same way, is good.
 func TestPublishedKeysCutShort(t *testing.T) {
 	t.Parallel()
 	good := string(allKeys(t))
-	var zipped bytes.Buffer
-	zip := gzip.NewWriter(&zipped)
-	_, _ = io.WriteString(zip, good)
-	_ = zip.Close()
 	for name, test := range map[string]struct {
 		text string
 		send framing
@@ -85,8 +76,6 @@ func TestPublishedKeysCutShort(t *testing.T) {
 		"chunks that end in order":    {good, inGoodOrder, inOrder},
 		"no length, then the end":     {good, withoutLength, inOrder},
 		"no length, then silence":     {good, withoutLength, never},
-		"compressed, then the end":    {zipped.String(), packed, inOrder},
-		"compressed, then silence":    {zipped.String(), packed, never},
 		"white space, ends in order":  {"   ", inGoodOrder, inOrder},
 		"white space, without length": {"   ", withoutLength, inOrder},
 	} {

@@ -19,8 +19,8 @@ var errOneConnection = errors.New("it takes two connections to the database, and
 
 // Exclusive runs do while no other process runs something under that name, and says whether it did: false, and nothing done,
 // while another process is at it. The lock is held by a transaction of its own, which works behind a pooler, too, and ends
-// with it: with do, with this process, when its connection breaks, or after a minute and a half. What do has come to counts then all the same; it must
-// not rely on being alone for what must never go wrong. SQLite has one process, and do runs.
+// with it: with do, with this process, when its connection breaks, or after a minute and a half. What do has come to counts
+// then all the same; it must not rely on being alone for what must never go wrong. SQLite has one process, and do runs.
 func (db *DB) Exclusive(ctx context.Context, name string, do func(ctx context.Context) error) (bool, error) {
 	if db.dialect.name != "postgres" {
 		return true, do(ctx)

@@ -46,9 +46,10 @@ func execute(t *testing.T, conn *pgx.Conn, statements ...string) {
 	}
 }
 
-// await asks the database until a condition holds. It is false when ended came before that.
+// await asks the database until a condition holds. It is false when ended came before that, and fails the test after two minutes.
 func await(t *testing.T, conn *pgx.Conn, ended <-chan struct{}, condition string) bool {
 	t.Helper()
+	late := time.After(2 * time.Minute)
 	for {
 		var holds bool
 		if err := conn.QueryRow(t.Context(), "SELECT "+condition).Scan(&holds); err != nil {
@@ -60,7 +61,7 @@ func await(t *testing.T, conn *pgx.Conn, ended <-chan struct{}, condition string
 		select {
 		case <-ended:
 			return false
-		case <-t.Context().Done():
+		case <-late:
 			t.Fatalf("never: %s", condition)
 		case <-time.After(time.Millisecond):
 		}

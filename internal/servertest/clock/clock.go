@@ -42,6 +42,7 @@ func New(t testing.TB) *Clock {
 		t.Fatal(err)
 	}
 	_ = file.Close()
+	t.Cleanup(func() { _ = syscall.Munmap(page) })
 	offsets := (*[2]atomic.Int64)(unsafe.Pointer(unsafe.SliceData(page))) //nolint:gosec // a page is aligned, and lives as long as the test
 	c.wall, c.monotonic = &offsets[0], &offsets[1]
 	return c

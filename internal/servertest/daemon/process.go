@@ -23,6 +23,7 @@ type Process struct {
 
 	mu     sync.Mutex
 	exited bool
+	status syscall.WaitStatus // when exited
 }
 
 // Run starts the program in the home, with output appended to its log.
@@ -74,7 +75,7 @@ func (p *Process) Exited() bool {
 	if p.exited {
 		return true
 	}
-	pid, err := syscall.Wait4(p.pid, nil, syscall.WNOHANG, nil)
+	pid, err := syscall.Wait4(p.pid, &p.status, syscall.WNOHANG, nil)
 	if pid == p.pid || errors.Is(err, syscall.ECHILD) {
 		p.exited = true
 		_ = os.Remove(filepath.Join(p.home.Dir, "pid"))
@@ -82,11 +83,16 @@ func (p *Process) Exited() bool {
 	return p.exited
 }
 
-// Wait returns when the process has ended, which is expected within a minute; if not, it is killed.
-func (p *Process) Wait() {
+// Wait returns when the process has ended, which is expected within a minute; if not, it is killed. It fails unless the process
+// ended by itself and with success.
+func (p *Process) Wait() error {
 	if !waitUntil(time.Minute, p.Exited) {
 		p.Kill()
 	}
+	if !p.status.Exited() || p.status.ExitStatus() != 0 {
+		return fmt.Errorf("ended with status %#x:\n%s", p.status, p.home.Log())
+	}
+	return nil
 }
 
 // Ready polls check until it succeeds; it fails when the process ends or a minute has passed.

@@ -69,9 +69,8 @@ func (c *cluster) initialize(dir string) error {
 	if err != nil {
 		return err
 	}
-	version := filepath.Join(home.Dir, "data", "global", "pg_control")
-	if run.Wait(); !exists(version) {
-		return fmt.Errorf("initdb failed:\n%s", home.Log())
+	if err := run.Wait(); err != nil {
+		return fmt.Errorf("initdb: %w", err)
 	}
 	if err := daemon.CopyFile(password, filepath.Join(dir, "password")); err != nil {
 		return err
@@ -128,9 +127,4 @@ func socketDir(home *daemon.Home) string {
 		return ""
 	}
 	return home.Dir
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }

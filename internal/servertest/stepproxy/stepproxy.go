@@ -101,8 +101,9 @@ func (p *Proxy) deliver(l *link, request string) bool {
 	if p.at != "" {
 		return false
 	}
-	p.asked.Add(1)
-	l.asked.Store(true)
+	if !l.asked.Swap(true) { // one answer ends what came in two pieces
+		p.asked.Add(1)
+	}
 	p.delivered = append(p.delivered, request)
 	p.seen[request]++
 	key := strconv.Itoa(p.seen[request]) + " " + request
