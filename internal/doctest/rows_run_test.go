@@ -102,8 +102,7 @@ func runFaults(t *testing.T, faults []string, runs int) map[string]tally {
 }
 
 // goTest runs go test, and calls each for every event of a test that is not a sub-test, every skip of one that is, and every line
-// of output. It fails the test
-// with the output of each run of a test that failed.
+// of output. It fails the test with the output of each run of a test that failed.
 func goTest(t *testing.T, env []string, each func(name, action, output string), args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", append([]string{"test", "-json", "-timeout", "0"}, args...)...)

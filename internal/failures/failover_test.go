@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -157,6 +158,34 @@ func TestFailoverThatLoses(t *testing.T) {
 		for _, s := range c.replicas() {
 			eventually(t, seenWithin, "give tokens that count", func() bool { return c.b.introspect(c.watch, s.request(c.watch).token()).active() })
 		}
+	})
+}
+
+// TestFailoverSeenLate freezes a replica while a standby that lacks the last change takes over and counts on: when the replica
+// looks again, the epoch is the very number that it has seen last, and a client that it has cached was disabled under it.
+func TestFailoverSeenLate(t *testing.T) {
+	t.Parallel()
+	long(t)
+	clusters(t, func(t *testing.T, c *cluster) {
+		const epoch = "SELECT epoch FROM registry_epoch"
+		victim := c.a.client(t)
+		c.standby.Lag(c.primary)
+		c.a.client(t) // is lost
+		c.b.caughtUp(t)
+		c.b.token(t, victim)
+		seen := number(t, session(t, c.primary.URL()), epoch)
+		c.b.Signal(syscall.SIGSTOP)
+		c.primary.Kill()
+		c.promote()
+		eventually(t, backWithin, "disable a client at the new primary", func() bool {
+			_, err := c.a.admin.DisableClient(t.Context(), victim.id, "")
+			return err == nil
+		})
+		if now := number(t, session(t, c.standby.URL()), epoch); now != seen {
+			t.Errorf("the epoch is %d, and was %d, so that this test shows nothing", now, seen)
+		}
+		c.b.Signal(syscall.SIGCONT)
+		eventually(t, backWithin, "refuse a client that was disabled", func() bool { return c.b.request(victim).status == http.StatusUnauthorized })
 	})
 }
 

@@ -37,6 +37,7 @@ type Cache struct {
 	loading sync.Mutex // held over each read of APIs or keys and its use, so that an older read never replaces a newer one
 
 	mu        sync.Mutex // guards what follows, and every insert into clients
+	server    int64      // the run of the database's server to which epoch belongs
 	epoch     int64      // changes up to this one have been dropped
 	drops     int64      // rises whenever something is dropped; a record read before a drop is not inserted after it
 	keysStale bool       // KeysChanged has not yet succeeded for a change
@@ -73,7 +74,7 @@ func (c *Cache) Start(ctx context.Context) error {
 		return err
 	}
 	c.mu.Lock()
-	c.epoch = poll.Epoch
+	c.server, c.epoch = poll.Server, poll.Epoch
 	c.mu.Unlock()
 	c.read.Store(&sent)
 	return nil
@@ -108,7 +109,7 @@ func (c *Cache) Refresh(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, max(10*c.cfg.Poll, 2*time.Second))
 	defer cancel()
 	c.mu.Lock()
-	since := c.epoch
+	server, since := c.server, c.epoch
 	c.mu.Unlock()
 	sent := time.Now()
 	poll, err := c.cfg.Source.Poll(ctx, since)
@@ -118,13 +119,15 @@ func (c *Cache) Refresh(ctx context.Context) error {
 	if c.cfg.Polled != nil {
 		c.cfg.Polled(sent, poll)
 	}
-	if poll.Epoch != since {
-		// An epoch that went backwards is another database, such as a restored one: nothing cached may stay.
-		if err := c.apply(ctx, poll.Changes, poll.Complete && poll.Epoch > since); err != nil {
+	// A server that was started anew may be a standby that lacked the last commits, and counts on from an earlier epoch; one that
+	// went backwards is that of a restored database. Nothing cached may stay.
+	continues := poll.Server == server && poll.Epoch >= since
+	if !continues || poll.Epoch > since {
+		if err := c.apply(ctx, poll.Changes, poll.Complete && continues); err != nil {
 			return err
 		}
 		c.mu.Lock()
-		c.epoch = poll.Epoch
+		c.server, c.epoch = poll.Server, poll.Epoch
 		c.mu.Unlock()
 	}
 	if err := c.reloadKeys(ctx); err != nil {

@@ -21,6 +21,7 @@ type database struct {
 	mu      sync.Mutex
 	clients map[string]int64 // client ID -> generation
 	apis    map[string]bool
+	server  int64
 	log     []registry.Change // change n stands at epoch n+1
 	kept    int64             // changes up to this epoch are no longer kept
 	down    bool
@@ -78,9 +79,9 @@ func (d *database) Poll(_ context.Context, since int64) (registry.Poll, error) {
 	}
 	epoch := int64(len(d.log))
 	if since < d.kept || since > epoch {
-		return registry.Poll{Epoch: epoch}, nil
+		return registry.Poll{Server: d.server, Epoch: epoch}, nil
 	}
-	return registry.Poll{Epoch: epoch, Changes: append([]registry.Change(nil), d.log[since:]...), Complete: true}, nil
+	return registry.Poll{Server: d.server, Epoch: epoch, Changes: append([]registry.Change(nil), d.log[since:]...), Complete: true}, nil
 }
 
 func (d *database) set(id string, generation int64) {
@@ -206,8 +207,13 @@ func TestCacheDoesNotKeepARecordThatChangedWhileItWasRead(t *testing.T) {
 func TestCacheForgetsEverythingWhenChangesAreNoLongerKept(t *testing.T) {
 	t.Parallel()
 	for name, move := range map[string]func(*database){
-		"swept":     func(d *database) { d.log = append(d.log, registry.Change{}); d.kept = int64(len(d.log)) },
-		"backwards": func(d *database) { d.log = nil },
+		"swept":                             func(d *database) { d.log = append(d.log, registry.Change{}); d.kept = int64(len(d.log)) },
+		"backwards":                         func(d *database) { d.log = nil },
+		"another server, at the same epoch": func(d *database) { d.server++ },
+		"another server, further on": func(d *database) {
+			d.server++
+			d.log = append(d.log, registry.Change{Kind: registry.ClientChanged, ID: "client_b"})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

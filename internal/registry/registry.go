@@ -50,6 +50,7 @@ type Source interface {
 
 // Poll is what one look at the database's epoch gives.
 type Poll struct {
+	Server   int64 // the run of the database's server that answered; 0 with SQLite. Another run may have another history
 	Epoch    int64
 	Changes  []Change // after the epoch that was asked about
 	Complete bool     // false when some of these are no longer kept: everything cached must go

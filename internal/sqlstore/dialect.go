@@ -22,6 +22,7 @@ type dialect struct {
 	table    string // a table made of a JSON list: columns
 	column   string // one column of it: name, type
 	fresh    string // whether a new cut-off counts as confirmed: not where it must be brought to Redis before
+	server   string // a number that tells runs of the database's server apart; a constant where it is in the process
 	trust    string // the trust row, and whether a cut-off is not confirmed; constants where there is no Redis
 	beside   string // what it takes to have trust in a FROM clause
 }
@@ -38,6 +39,7 @@ func postgresDialect() dialect {
 		table:    "json_to_recordset(?::json) AS given (%s)",
 		column:   "%s %s",
 		fresh:    "0",
+		server:   "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint",
 		trust: "t.write_id, t.read_id, t.generation, t.settled, " +
 			"CASE WHEN EXISTS (SELECT 1 FROM cut_offs WHERE confirmed = 0) THEN 1 ELSE 0 END",
 		beside: "JOIN redis_trust t ON t.one = e.one",
@@ -55,6 +57,7 @@ func sqliteDialect() dialect {
 		table:    "(SELECT %s FROM json_each(?)) AS given",
 		column:   "value ->> '%[1]s' AS %[1]s",
 		fresh:    "1",
+		server:   "0",
 		trust:    "'', '', 0, 0, 0",
 	}
 }

@@ -29,7 +29,7 @@ func (s source) Poll(ctx context.Context, since int64) (registry.Poll, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	d := s.db.dialect
-	rows, err := s.db.read.WithContext(ctx).Raw("SELECT e.epoch, e.floor, c.kind, c.id, "+d.trust+" FROM registry_epoch e "+d.beside+
+	rows, err := s.db.read.WithContext(ctx).Raw("SELECT e.epoch, e.floor, "+d.server+", c.kind, c.id, "+d.trust+" FROM registry_epoch e "+d.beside+
 		" LEFT JOIN registry_changes c ON c.epoch > ? AND e.floor <= ? WHERE e.one = 1", since, since).Rows()
 	if err != nil {
 		return registry.Poll{}, fmt.Errorf("read registry epoch: %w", err)
@@ -39,7 +39,7 @@ func (s source) Poll(ctx context.Context, since int64) (registry.Poll, error) {
 	var trust trustRow
 	for rows.Next() {
 		var kind, id sql.NullString
-		if err := rows.Scan(append([]any{&poll.Epoch, &floor, &kind, &id}, append(trust.columns(), &unconfirmed)...)...); err != nil {
+		if err := rows.Scan(append([]any{&poll.Epoch, &floor, &poll.Server, &kind, &id}, append(trust.columns(), &unconfirmed)...)...); err != nil {
 			return registry.Poll{}, fmt.Errorf("read registry epoch: %w", err)
 		}
 		if kind.Valid {
