@@ -153,6 +153,25 @@ func TestIntrospectCutOff(t *testing.T) {
 	}
 }
 
+// TestIntrospectGenerationOfAnEndedCutOff: a cut-off is kept for as long as tokens live by one clock; a token whose issuer was
+// ahead lives longer, and the generation of its client ends it.
+func TestIntrospectGenerationOfAnEndedCutOff(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	before := b.issue(t, basicID)
+	raised := *b.registry.clients[basicID]
+	raised.Generation++
+	b.registry.set(&raised)
+	for _, caller := range []string{basicID, introspectID} {
+		if a := b.introspect(t, caller, before); a.body != inactive {
+			t.Errorf("%s is told: %s", caller, a.body)
+		}
+		if a := b.introspect(t, caller, b.issue(t, basicID)); a.json["active"] != true {
+			t.Errorf("%s is told of one from after the cut-off: %s", caller, a.body)
+		}
+	}
+}
+
 func TestIntrospectRefuses(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
