@@ -40,7 +40,9 @@ func (a *api) inspectToken(ctx context.Context, in *struct{ Body adminapi.TokenT
 		return nil, err
 	}
 	out.Body.Valid, out.Body.Expires = true, c.ExpiresAt
-	revoked, err := a.Revocations.Check(ctx, revocations.Token{JTI: c.ID, ClientID: c.ClientID, KID: c.KID, Generation: c.Generation})
+	revoked, err := a.Revocations.Check(ctx, revocations.Token{
+		JTI: c.ID, ClientID: c.ClientID, KID: c.KID, Generation: c.Generation, ExpiresAt: c.ExpiresAt,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -144,12 +146,12 @@ func (a *api) revokeToken(ctx context.Context, in *struct{ Body adminapi.RevokeT
 }
 
 // revocation is what a request asks to take back. Of a jti alone nobody knows the expiry, so the ceiling of all lifetimes
-// stands in for it.
+// stands in for it, twice: the clock of this replica may be behind, or that of the one that issued the token ahead.
 func (a *api) revocation(ctx context.Context, in adminapi.RevokeToken, now time.Time) (revocations.Revocation, error) {
 	if (in.Token == "") == (in.JTI == "") {
 		return revocations.Revocation{}, fmt.Errorf("%w: give either token or jti", errInvalid)
 	}
-	r := revocations.Revocation{JTI: in.JTI, RevokedAt: now, ExpiresAt: now.Add(apis.MaxTokenTTL), Reason: in.Reason}
+	r := revocations.Revocation{JTI: in.JTI, RevokedAt: now, ExpiresAt: now.Add(2 * apis.MaxTokenTTL), Reason: in.Reason}
 	if in.JTI != "" {
 		if strings.ContainsFunc(in.JTI, func(c rune) bool { return c <= ' ' || c > '~' }) {
 			return revocations.Revocation{}, fmt.Errorf("%w: a jti has no spaces and only ASCII characters", errInvalid)
