@@ -12,7 +12,8 @@ import (
 const (
 	keysEvery  = 30 * time.Second
 	sweepEvery = time.Minute
-	sweepLimit = 5_000 // rows of each kind that one sweep deletes at most, so that it never holds the database for long
+	sweepLimit = 5_000 // rows of each kind that one statement deletes at most, so that it never holds the database for long
+	sweepMost  = 20    // such statements of each kind in a row
 )
 
 // background runs the loops of the server until ctx ends, and returns when all of them have.
@@ -57,10 +58,19 @@ func (a *App) sweep(ctx context.Context) error {
 		for _, sweep := range []func(context.Context, int) (int, error){
 			a.revocations.Sweep, a.db.Assertions().Sweep, a.db.SweepChanges,
 		} {
-			_, err := sweep(ctx, sweepLimit)
-			errs = append(errs, err)
+			errs = append(errs, sweepAll(ctx, sweep))
 		}
 		return errors.Join(errs...)
 	})
 	return err
+}
+
+// sweepAll sweeps one kind until little is left, so that no table grows faster than it is swept.
+func sweepAll(ctx context.Context, sweep func(context.Context, int) (int, error)) error {
+	for range sweepMost {
+		if n, err := sweep(ctx, sweepLimit); err != nil || n < sweepLimit {
+			return err
+		}
+	}
+	return nil
 }
