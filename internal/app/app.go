@@ -215,7 +215,7 @@ func (a *App) openRevocations(ctx context.Context) error {
 // polled is told of each look at the database's epoch.
 func (a *App) polled(sent time.Time, p registry.Poll) {
 	if a.replicated != nil {
-		a.replicated.Polled(sent, p.Trust, p.Unconfirmed)
+		a.replicated.Polled(sent, p.Now, p.Trust, p.Unconfirmed)
 	}
 }
 

@@ -107,7 +107,7 @@ func (f *fleet) replica(t *testing.T) (*sqlstore.DB, revocations.Store) {
 	}
 	replicated = revocations.NewReplicated(c)
 	cache, err := registry.New(registry.Config{Source: db.Source(), Log: slog.New(slog.DiscardHandler), Polled: func(sent time.Time, p registry.Poll) {
-		replicated.Polled(sent, p.Trust, p.Unconfirmed)
+		replicated.Polled(sent, p.Now, p.Trust, p.Unconfirmed)
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -148,6 +148,36 @@ func TestClockBehind(t *testing.T) {
 	}
 }
 
+// TestReplicaFarBehind: a replica whose clock is far behind takes a token for live whose revocation is swept already. It says that
+// it cannot know.
+func TestReplicaFarBehind(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, redis string) {
+		t.Helper()
+		postgres := pgtest.Start(t)
+		a := serve(t, servertest.Config{Database: postgres.URL(), Redis: redis})
+		c := clock.New(t)
+		c.Set(-20 * time.Minute)
+		b := replica(t, a, servertest.Config{Clock: c})
+		watch := a.client(t)
+		taken := b.token(t, watch) // of five minutes, twenty minutes ago
+		b.revoke(watch, taken).want(t)
+		b.introspect(watch, taken).undecided(t, "before the sweep", decidedWithin)
+		look := session(t, postgres.URL())
+		replica(t, a, servertest.Config{}) // sweeps as it starts
+		eventually(t, sweptWithin, "sweep the revocation", func() bool { return number(t, look, "SELECT count(*) FROM revocations") == 0 })
+		b.introspect(watch, taken).undecided(t, "after the sweep", decidedWithin)
+		if got := a.introspect(watch, taken); !got.inactive() {
+			t.Errorf("at a replica whose clock is right: %d %s (%v)", got.status, got.body, got.err)
+		}
+		c.Set(0)
+		eventually(t, backWithin, "know again", func() bool { return b.introspect(watch, taken).inactive() })
+		if got := b.introspect(watch, b.token(t, watch)); !got.active() {
+			t.Errorf("with the clock right: %d %s (%v)", got.status, got.body, got.err)
+		}
+	})
+}
+
 // TestCallerClock: an assertion of a caller whose clock is ahead is refused beyond 30 seconds, that of one who is behind once
 // its own minute is over. Both are told that it is about the clock, and so is who asks for the reason.
 func TestCallerClock(t *testing.T) {

@@ -70,6 +70,9 @@ func (c *Cache) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the registry epoch: %w", err)
 	}
+	if c.cfg.Polled != nil {
+		c.cfg.Polled(sent, poll)
+	}
 	if err := c.loadAPIs(ctx); err != nil {
 		return err
 	}

@@ -239,6 +239,19 @@ func TestCacheForgetsEverythingWhenChangesAreNoLongerKept(t *testing.T) {
 	}
 }
 
+// TestStartTellsWhatItPolled: a check right after the start must know the database's clock.
+func TestStartTellsWhatItPolled(t *testing.T) {
+	t.Parallel()
+	d, told := newDatabase(), 0
+	c, err := registry.New(registry.Config{Source: d, Polled: func(time.Time, registry.Poll) { told++ }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(t.Context()); err != nil || told != 1 {
+		t.Errorf("Start = %v, told %d times", err, told)
+	}
+}
+
 func TestCacheInAnOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/apis"
 	"github.com/seed-1972b8eb/signet/internal/clients"
@@ -56,6 +57,7 @@ type Poll struct {
 	Complete bool     // false when some of these are no longer kept: everything cached must go
 
 	// For the revocations that replicas share (PostgreSQL); zero with SQLite.
+	Now         time.Time // the database's clock
 	Trust       revocations.Trust
 	Unconfirmed bool // there are cut-offs that have not been brought to Redis yet
 }

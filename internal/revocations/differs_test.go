@@ -18,12 +18,12 @@ func TestReplicaWithoutRedisSaysSo(t *testing.T) {
 	r := revocations.NewReplicated(revocations.ReplicatedConfig{
 		Ledger: ledger{w: newWorld(1, 1)}, Log: slog.New(slog.NewTextHandler(&said, nil)),
 	})
-	r.Polled(time.Now(), revocations.Trust{}, false)
+	r.Polled(time.Now(), time.Now(), revocations.Trust{}, false)
 	if said.Len() > 0 {
 		t.Errorf("nobody has Redis, and it says %s", said.String())
 	}
 	for range 3 {
-		r.Polled(time.Now(), revocations.Trust{WriteID: "of another replica"}, false)
+		r.Polled(time.Now(), time.Now(), revocations.Trust{WriteID: "of another replica"}, false)
 	}
 	if n := strings.Count(said.String(), "configure the same for all"); n != 1 {
 		t.Errorf("it says %d times that replicas differ, want once: %s", n, said.String())

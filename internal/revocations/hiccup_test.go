@@ -35,7 +35,7 @@ func TestSlowAnswerIsNoReasonToRebuild(t *testing.T) {
 			w.mu.Lock()
 			trust := w.trust
 			w.mu.Unlock()
-			r.Polled(time.Now(), trust, false)
+			r.Polled(time.Now(), time.Now(), trust, false)
 			time.Sleep(200 * time.Millisecond)
 		}
 		for range 5 {

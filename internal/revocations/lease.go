@@ -44,9 +44,24 @@ type poll struct {
 	trust Trust
 }
 
-// Polled is told of each look at the ledger: the moment before it was sent, the trust row, and whether there are cut-offs to
-// confirm. It never blocks.
-func (r *Replicated) Polled(sent time.Time, trust Trust, unconfirmed bool) {
+// clock is a look at the ledger's: it said now after the moment sent.
+type clock struct{ sent, now time.Time }
+
+// swept says whether the ledger may have deleted what it knew of a token that lives by this process' clock. The ledger's is
+// no further than it was at the last look and as long as either clock says that this is ago; half of Retention covers what
+// the looks and sweeps of others take.
+func (c *clock) swept(t Token, now time.Time) bool {
+	if c == nil || c.now.IsZero() || t.ExpiresAt.IsZero() {
+		return false
+	}
+	ago := max(now.Sub(c.sent), now.Round(0).Sub(c.sent.Round(0)))
+	return t.ExpiresAt.Before(c.now.Add(ago - Retention/2))
+}
+
+// Polled is told of each look at the ledger: the moment before it was sent, the ledger's clock (zero: not known), the trust
+// row, and whether there are cut-offs to confirm. It never blocks.
+func (r *Replicated) Polled(sent, now time.Time, trust Trust, unconfirmed bool) {
+	r.clock.Store(&clock{sent, now})
 	if unconfirmed {
 		select {
 		case r.heals <- struct{}{}:
@@ -102,6 +117,9 @@ func each[T any](ctx context.Context, from <-chan T, do func(T)) {
 
 // keep renews the lease where the trust row and this replica's Redis agree, and rebuilds the set where they do not.
 func (r *Replicated) keep(ctx context.Context, p poll) {
+	if p.sent.Before(r.rebuilt) {
+		return // it says what this process has changed since
+	}
 	err := r.renew(ctx, p)
 	if err == nil {
 		return
@@ -125,6 +143,7 @@ func (r *Replicated) keep(ctx context.Context, p poll) {
 	if err := r.rebuild(ctx, id, p.trust.Generation); err != nil && ctx.Err() == nil {
 		r.cfg.Log.WarnContext(ctx, "the revocations in Redis cannot be rebuilt", slog.String("error", err.Error()))
 	}
+	r.rebuilt = time.Now()
 }
 
 func (r *Replicated) identity(ctx context.Context) (Identity, error) {

@@ -24,6 +24,39 @@ func later(t *testing.T, than time.Time, monotonic, wall time.Duration) time.Tim
 	return at
 }
 
+// TestSweptByTheClockOfTheLedger: of a token that lives here and expired minutes ago by the ledger's clock, it may have nothing
+// any more. The ledger's clock is taken for as late as it can be: as if it had said so before it was asked, and by either clock.
+func TestSweptByTheClockOfTheLedger(t *testing.T) {
+	t.Parallel()
+	const margin = Retention / 2
+	for name, test := range map[string]struct {
+		ahead           time.Duration // of the ledger's clock when it was asked
+		monotonic, wall time.Duration // since then
+		lives           time.Duration // the token, after it was asked
+		swept           bool
+	}{
+		"clocks agree":                     {0, time.Second, time.Second, 2 * time.Second, false},
+		"just over by the ledger's":        {time.Minute, 0, 0, time.Second, false},
+		"behind, and not for long enough":  {time.Minute, 0, 0, time.Minute - margin, false},
+		"behind":                           {10 * time.Minute, 0, 0, time.Minute, true},
+		"behind, and the token lives on":   {10 * time.Minute, 0, 0, 10*time.Minute - margin, false},
+		"as long as the look is ago":       {0, margin + 2*time.Second, margin + 2*time.Second, time.Second, true},
+		"while the machine was suspended":  {0, 0, margin + 2*time.Second, time.Second, true},
+		"the clock was set back meanwhile": {0, margin + 2*time.Second, -time.Hour, time.Second, true},
+		"the ledger is behind":             {-time.Hour, 0, 0, time.Second, false},
+	} {
+		sent := time.Now()
+		c := &clock{sent: sent, now: sent.Add(test.ahead)}
+		if got := c.swept(Token{ExpiresAt: sent.Add(test.lives)}, later(t, sent, test.monotonic, test.wall)); got != test.swept {
+			t.Errorf("%s: swept = %t", name, got)
+		}
+	}
+	var none *clock
+	if none.swept(Token{ExpiresAt: time.Now()}, time.Now()) || (&clock{}).swept(Token{ExpiresAt: time.Now()}, time.Now()) {
+		t.Error("a clock that nobody has read says so")
+	}
+}
+
 // TestLeaseGoesByBothClocks: a lease is dead as soon as one of the clocks says so: the monotonic one, which nobody sets, or
 // the other one, which does not stand still while the machine is suspended. One that runs backwards is not believed.
 func TestLeaseGoesByBothClocks(t *testing.T) {

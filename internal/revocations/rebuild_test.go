@@ -114,3 +114,35 @@ func TestRestartOfRedisIsNoContest(t *testing.T) {
 		})
 	}
 }
+
+// TestLongRebuildIsDoneOnce: what was polled while a rebuild was under way says that the set is not complete, and is no reason
+// to empty it again, however long it took.
+func TestLongRebuildIsDoneOnce(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				w := newWorld(seed, 1)
+				for i := range 20_000 { // in pieces of ten, which take 3 ms each
+					w.rows[fmt.Sprint(i)] = true
+				}
+				r := replicaOf(ctx, t, w, 0)
+				began := time.Now()
+				for !r.Trusted() && time.Since(began) < time.Minute {
+					time.Sleep(10 * time.Millisecond)
+				}
+				took := time.Since(began)
+				time.Sleep(10 * time.Second)
+				w.change(func() {
+					if n := len(w.published[0]); n != 1 || took < 5*time.Second || !r.Trusted() {
+						t.Errorf("published %d times, trusted after %v", n, took)
+					}
+				})
+				cancel()
+				time.Sleep(2 * time.Second)
+			})
+		})
+	}
+}

@@ -12,13 +12,15 @@ import (
 // Replicated is the Store of replicas that share a ledger, and perhaps a fast copy of it in Redis. docs/revocation explains
 // the protocol and holds the model that it was checked with: change both together.
 type Replicated struct {
-	cfg   ReplicatedConfig
-	reads *reads
-	lease atomic.Pointer[lease] // nil: the set is not trusted now
-	polls chan poll             // to the keeper of the lease: the latest one
-	heals chan struct{}         // to who confirms what others have left behind
-	tries tries                 // the keeper's own
-	count Counts
+	cfg     ReplicatedConfig
+	reads   *reads
+	lease   atomic.Pointer[lease] // nil: the set is not trusted now
+	polls   chan poll             // to the keeper of the lease: the latest one
+	clock   atomic.Pointer[clock] // of the ledger, as last read
+	heals   chan struct{}         // to who confirms what others have left behind
+	tries   tries                 // the keeper's own
+	rebuilt time.Time             // when the keeper's last attempt at a rebuild ended
+	count   Counts
 
 	differs atomic.Bool // it was said that others have a Redis, and this one none
 }
@@ -70,8 +72,11 @@ func (r *Replicated) Revoke(ctx context.Context, revocation Revocation, e audit.
 	return r.spread(ctx, trust, []Revocation{revocation}, nil)
 }
 
-// Check answers from the set under a lease that is alive after the call began, and else from the ledger.
+// Check answers from the set under a lease that is alive after the call began, and else from the ledger. ErrForgotten.
 func (r *Replicated) Check(ctx context.Context, t Token) (bool, error) {
+	if r.clock.Load().swept(t, time.Now()) {
+		return false, ErrForgotten
+	}
 	if l := r.lease.Load(); l.alive(time.Now(), r.leaseLife()) {
 		revoked, err := l.reads.check(ctx, t)
 		if err == nil {

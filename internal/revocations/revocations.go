@@ -18,8 +18,9 @@ const Retention = 5 * time.Minute
 // Everything is the generation of a cut-off that no token passes: of a deleted client or a compromised key.
 const Everything = math.MaxInt64
 
-// Errors of sets.
+// Errors of checks and sets.
 var (
+	ErrForgotten  = errors.New("the token lives by this clock and has expired by the database's, where what is known of it may be deleted; set the clocks")
 	ErrIdentity   = errors.New("another Redis answered than the one that is trusted")
 	ErrIncomplete = errors.New("the set in Redis is not complete")
 )
@@ -56,6 +57,7 @@ type Token struct {
 	ClientID   string
 	KID        string
 	Generation int64
+	ExpiresAt  time.Time // zero: not known
 }
 
 // Store keeps revocations and cut-offs.

@@ -178,7 +178,7 @@ func replicaOf(ctx context.Context, t *testing.T, w *world, number int) *revocat
 				}
 			})
 			if err == nil {
-				r.Polled(sent, trust, unconfirmed)
+				r.Polled(sent, time.Time{}, trust, unconfirmed)
 			}
 			time.Sleep(200 * time.Millisecond)
 		}

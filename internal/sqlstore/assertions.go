@@ -18,15 +18,26 @@ type Assertions struct{ db *DB }
 
 // Use remembers an assertion until it has expired. clients.ErrReplayed when it was used before, by any replica. Any other
 // error means that it is unknown whether it was: do not let the caller in. Expired ones are kept for assertionSlack more,
-// which covers clocks that differ.
+// which covers clocks that differ; where they differ by more, it is unknown.
 func (a *Assertions) Use(ctx context.Context, clientID, jti string, expires time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	hash := sha256.Sum256([]byte(jti))
-	err := a.db.write.WithContext(ctx).Exec("INSERT INTO assertion_uses (client_id, jti_hash, expires_at) VALUES (?, ?, ?)",
-		clientID, base64.RawURLEncoding.EncodeToString(hash[:]), expires.UnixMicro()).Error
+	now, args := a.db.clock()
+	args = append([]any{clientID, base64.RawURLEncoding.EncodeToString(hash[:]), expires.UnixMicro(), expires.UnixMicro()}, args...)
+	var used int64
+	err := a.db.acknowledged(func() error {
+		result := a.db.write.WithContext(ctx).Exec("INSERT INTO assertion_uses (client_id, jti_hash, expires_at) "+
+			"SELECT CAST(? AS text), CAST(? AS text), CAST(? AS bigint) WHERE CAST(? AS bigint) > "+now+" - ?",
+			append(args, (assertionSlack/2).Microseconds())...)
+		used = result.RowsAffected
+		return result.Error
+	})
 	if errors.Is(err, gorm.ErrDuplicatedKey) {
 		return clients.ErrReplayed
+	}
+	if err == nil && used == 0 {
+		err = errors.New("it expired minutes ago by the database's clock, and lives by this one; set the clocks")
 	}
 	if err != nil {
 		return fmt.Errorf("remember client assertion: %w", err)

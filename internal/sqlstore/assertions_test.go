@@ -60,7 +60,11 @@ func TestAssertionsSweep(t *testing.T) {
 	onBoth(t, func(t *testing.T, config sqlstore.Config) {
 		db := migrated(t, config)
 		for jti, expired := range map[string]time.Duration{"a": time.Hour, "b": 6 * time.Minute, "c": 4 * time.Minute, "d": -time.Minute} {
-			if err := db.Assertions().Use(t.Context(), "client_1", jti, time.Now().Add(-expired)); err != nil {
+			if err := db.Assertions().Use(t.Context(), "client_1", jti, time.Now().Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			age := "UPDATE assertion_uses SET expires_at = ? WHERE expires_at > ?"
+			if err := db.Exec(t.Context(), age, time.Now().Add(-expired).UnixMicro(), time.Now().Add(30*time.Minute).UnixMicro()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -72,6 +76,20 @@ func TestAssertionsSweep(t *testing.T) {
 		for _, jti := range []string{"c", "d"} { // just expired, by clocks that may differ: still remembered
 			if err := db.Assertions().Use(t.Context(), "client_1", jti, time.Now()); !errors.Is(err, clients.ErrReplayed) {
 				t.Errorf("Use(%s) = %v, want ErrReplayed", jti, err)
+			}
+		}
+	})
+}
+
+// TestAssertionsExpiredByTheDatabase: an assertion that lives by the clock of a replica and expired minutes ago by the database's
+// may have been used and forgotten.
+func TestAssertionsExpiredByTheDatabase(t *testing.T) {
+	onBoth(t, func(t *testing.T, config sqlstore.Config) {
+		uses := migrated(t, config).Assertions()
+		for name, expired := range map[string]time.Duration{"a minute ago": time.Minute, "minutes ago": 3 * time.Minute, "long ago": time.Hour} {
+			err := uses.Use(t.Context(), "client_1", name, time.Now().Add(-expired))
+			if (err == nil) != (expired == time.Minute) || errors.Is(err, clients.ErrReplayed) {
+				t.Errorf("%s: %v", name, err)
 			}
 		}
 	})

@@ -25,6 +25,19 @@ func polled(t *testing.T, db *sqlstore.DB) (revocations.Trust, bool) {
 	return poll.Trust, poll.Unconfirmed
 }
 
+// TestPollReadsTheClock: the database's, where it has one of its own.
+func TestPollReadsTheClock(t *testing.T) {
+	onBoth(t, func(t *testing.T, config sqlstore.Config) {
+		poll, err := migrated(t, config).Source().Poll(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if off := time.Since(poll.Now).Abs(); poll.Now.IsZero() != (config.Driver == "sqlite") || !poll.Now.IsZero() && off > time.Minute {
+			t.Errorf("the clock says %v", poll.Now)
+		}
+	})
+}
+
 // dial connects past the store.
 func dial(t *testing.T, config sqlstore.Config) *pgx.Conn {
 	t.Helper()

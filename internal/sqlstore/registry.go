@@ -29,17 +29,17 @@ func (s source) Poll(ctx context.Context, since int64) (registry.Poll, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	d := s.db.dialect
-	rows, err := s.db.read.WithContext(ctx).Raw("SELECT e.epoch, e.floor, "+d.server+", c.kind, c.id, "+d.trust+" FROM registry_epoch e "+d.beside+
+	rows, err := s.db.read.WithContext(ctx).Raw("SELECT e.epoch, e.floor, "+d.server+", "+d.now+", c.kind, c.id, "+d.trust+" FROM registry_epoch e "+d.beside+
 		" LEFT JOIN registry_changes c ON c.epoch > ? AND e.floor <= ? WHERE e.one = 1", since, since).Rows()
 	if err != nil {
 		return registry.Poll{}, fmt.Errorf("read registry epoch: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
-	poll, floor, unconfirmed := registry.Poll{}, int64(-1), int64(0)
+	poll, floor, unconfirmed, now := registry.Poll{}, int64(-1), int64(0), int64(0)
 	var trust trustRow
 	for rows.Next() {
 		var kind, id sql.NullString
-		if err := rows.Scan(append([]any{&poll.Epoch, &floor, &poll.Server, &kind, &id}, append(trust.columns(), &unconfirmed)...)...); err != nil {
+		if err := rows.Scan(append([]any{&poll.Epoch, &floor, &poll.Server, &now, &kind, &id}, append(trust.columns(), &unconfirmed)...)...); err != nil {
 			return registry.Poll{}, fmt.Errorf("read registry epoch: %w", err)
 		}
 		if kind.Valid {
@@ -51,6 +51,9 @@ func (s source) Poll(ctx context.Context, since int64) (registry.Poll, error) {
 	}
 	if floor < 0 {
 		return registry.Poll{}, fmt.Errorf("read registry epoch: %w: its row or the trust row is missing", ErrCorrupt)
+	}
+	if now != 0 {
+		poll.Now = instant(now).time()
 	}
 	// A since from the future is another database's, such as the one before a restore.
 	poll.Complete = floor <= since && since <= poll.Epoch

@@ -76,8 +76,9 @@ func writeCutOffs(d dialect, tx *gorm.DB, cutOffs []revocations.CutOff) error {
 // revocationStore keeps revocations and cut-offs.
 type revocationStore struct{ db *DB }
 
-// Record implements revocations.Truth. A JTI that is there already is written again, and the event too: a row that somebody
-// else wrote is no acknowledgement, the flush of this transaction's own commit is.
+// Record implements revocations.Truth. A JTI that is there already is written again: a row that somebody else wrote is no
+// acknowledgement, the flush of this transaction's own commit is. There is no event for it, or a client with one token
+// could fill the audit trail.
 func (s revocationStore) Record(ctx context.Context, r revocations.Revocation, e audit.Event) (revocations.Trust, error) {
 	if !storable(r.JTI) {
 		return revocations.Trust{}, fmt.Errorf("revoke token: %w", errNotStorable)
@@ -94,13 +95,17 @@ func (s revocationStore) Record(ctx context.Context, r revocations.Revocation, e
 		if r.RevokedAt.IsZero() {
 			r.RevokedAt = now
 		}
-		err = tx.Exec(`INSERT INTO revocations (jti, client_id, expires_at, revoked_at, reason) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT (jti) DO UPDATE SET expires_at = `+d.greatest+`(revocations.expires_at, excluded.expires_at)`,
-			r.JTI, r.ClientID, r.ExpiresAt.UnixMicro(), instantOf(r.RevokedAt), r.Reason).Error
-		if err != nil {
+		inserted := tx.Exec(`INSERT INTO revocations (jti, client_id, expires_at, revoked_at, reason) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (jti) DO NOTHING`, r.JTI, r.ClientID, r.ExpiresAt.UnixMicro(), instantOf(r.RevokedAt), r.Reason)
+		if err = inserted.Error; err != nil {
 			return err
 		}
-		if err := writeEvent(tx, e, now); err != nil {
+		if inserted.RowsAffected == 1 {
+			err = writeEvent(tx, e, now)
+		} else {
+			err = again(tx, d, r)
+		}
+		if err != nil {
 			return err
 		}
 		if d.name == "postgres" {
@@ -112,6 +117,15 @@ func (s revocationStore) Record(ctx context.Context, r revocations.Revocation, e
 		return revocations.Trust{}, fmt.Errorf("revoke token: %w", err)
 	}
 	return trust, nil
+}
+
+// again writes a row that was there.
+func again(tx *gorm.DB, d dialect, r revocations.Revocation) error {
+	result := tx.Exec("UPDATE revocations SET expires_at = "+d.greatest+"(expires_at, ?) WHERE jti = ?", r.ExpiresAt.UnixMicro(), r.JTI)
+	if result.Error == nil && result.RowsAffected == 0 {
+		return errors.New("it was swept a moment ago")
+	}
+	return result.Error
 }
 
 // errNotStorable is of texts that neither Record writes nor Revoked looks for.

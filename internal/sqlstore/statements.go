@@ -17,11 +17,16 @@ var errUnreplicated = errors.New("a commit may not have reached the synchronous 
 // transact runs a transaction whose commit will be acknowledged to somebody. One that PostgreSQL did not replicate, though it
 // should have, is an error like any other commit of unknown outcome; so are those that run beside it, which costs a retry.
 func (db *DB) transact(ctx context.Context, do func(tx *gorm.DB) error) error {
+	return db.acknowledged(func() error { return db.write.WithContext(ctx).Transaction(do) })
+}
+
+// acknowledged runs what commits, and fails where a commit came back meanwhile without the standby that it has to wait for.
+func (db *DB) acknowledged(commit func() error) error {
 	var before int64
 	if db.unreplicated != nil {
 		before = db.unreplicated.Load()
 	}
-	if err := db.write.WithContext(ctx).Transaction(do); err != nil {
+	if err := commit(); err != nil {
 		return err
 	}
 	if db.unreplicated != nil && db.unreplicated.Load() != before {

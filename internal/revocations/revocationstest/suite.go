@@ -156,6 +156,13 @@ func testEvent(t *testing.T, f Fixture) {
 	if diff := cmp.Diff(e, got); diff != "" {
 		t.Errorf("event (-want +got):\n%s", diff)
 	}
+	// A client that takes one token back again and again does not fill the trail.
+	if err := f.Store.Revoke(t.Context(), revocation("noted"), e); err != nil {
+		t.Fatal(err)
+	}
+	if events, err := f.Trail.Events(t.Context(), audit.Filter{Subject: "noted"}); err != nil || len(events) != 1 {
+		t.Errorf("Events after it was revoked again = %v, %v; want the one", events, err)
+	}
 }
 
 func testClientCutOff(t *testing.T, f Fixture) {
