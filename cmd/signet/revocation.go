@@ -17,7 +17,7 @@ func newCutOffCmd(env *cliEnv) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cut-off", Short: "End everything issued so far for one client, or for all", Args: usageArgs(cobra.NoArgs),
 		Long: "End every token issued so far. --client raises the client's generation: it may ask for new tokens at once. --all revokes " +
-			"every key that has signed; the standbys sign at once, and verifiers must fetch the JWKS again.",
+			"every key, the standbys too; new ones sign at once, and verifiers must fetch the JWKS again.",
 	}
 	yes, reason, output := yesFlag(cmd), reasonFlag(cmd), outputFlag(cmd)
 	name := cmd.Flags().String("client", "", "ID or name of the client")

@@ -3,11 +3,18 @@ package app_test
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/seed-1972b8eb/signet/internal/apis"
 	"github.com/seed-1972b8eb/signet/internal/app"
+	"github.com/seed-1972b8eb/signet/internal/audit"
 	"github.com/seed-1972b8eb/signet/internal/clients"
+	"github.com/seed-1972b8eb/signet/internal/endpoints"
+	"github.com/seed-1972b8eb/signet/internal/keys"
+	"github.com/seed-1972b8eb/signet/internal/revocations"
 )
 
 // TestWhatEndsTokens makes each change that ends tokens, and asks before any poll could have told: with SQLite the set in
@@ -127,4 +134,75 @@ func TestChangesAreServedAtOnce(t *testing.T) {
 	if got := c.post(t, a.Public(), "/oauth2/token", "grant_type=client_credentials"); got.status != http.StatusUnauthorized {
 		t.Errorf("a client that was disabled: %d %s", got.status, got.body)
 	}
+}
+
+// TestCutOffOfAllEndsTheStandbys has a token that the standby has signed, as after a failover that lost a rotation: the standby is
+// published, so the token counts, and must not outlive the cut-off of everything.
+func TestCutOffOfAllEndsTheStandbys(t *testing.T) {
+	t.Parallel()
+	s := made(t)
+	a, err := s.open(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := register(t, a, "nightly")
+	swapStandby(t, a)
+	token := c.token(t, a)
+	swapStandby(t, a)
+	if c.token(t, a)[:60] == token[:60] || !c.active(t, a, token) {
+		t.Fatal("the token is not one of the standby, or does not count")
+	}
+	standby := stateOf(t, a, keys.Pending)
+	kids, err := a.Keys().CompromiseAll(t.Context(), by, "failover")
+	if err != nil || !slices.Contains(kids, standby) {
+		t.Fatalf("revoked %v without the standby %s (%v)", kids, standby, err)
+	}
+	jwks := send(a.Public(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, endpoints.PathJWKS, http.NoBody))
+	if jwks.status != http.StatusOK || strings.Contains(jwks.body, standby) {
+		t.Errorf("the standby is published: %d %s", jwks.status, jwks.body)
+	}
+	cutOffs, err := a.Database().Revocations().CutOffs(t.Context())
+	if err != nil || !slices.ContainsFunc(cutOffs, func(c revocations.CutOff) bool { return c.Kind == revocations.ByKey && c.ID == standby }) {
+		t.Errorf("no cut-off of the standby %s among %v (%v)", standby, cutOffs, err)
+	}
+	check := func(a *app.App) {
+		t.Helper()
+		if c.active(t, a, token) || !c.active(t, a, c.token(t, a)) {
+			t.Error("what the standby signed is active, or a new token is not")
+		}
+	}
+	check(a)
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check(s.opened(t))
+}
+
+// swapStandby lets the standby sign, and makes the key that did the standby.
+func swapStandby(t *testing.T, a *app.App) {
+	t.Helper()
+	err := a.Database().Keys().UpdateKeySet(t.Context(), func(set *keys.Set) (audit.Event, error) {
+		other := map[keys.State]keys.State{keys.Active: keys.Pending, keys.Pending: keys.Active}
+		for i := range set.Keys {
+			set.Keys[i].State = other[set.Keys[i].State]
+		}
+		return audit.Event{Actor: by, Action: "test.swap"}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stateOf is the ID of the only key in a state.
+func stateOf(t *testing.T, a *app.App, state keys.State) string {
+	t.Helper()
+	all, err := a.Keys().List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = slices.DeleteFunc(all, func(r keys.Record) bool { return r.State != state })
+	if len(all) != 1 {
+		t.Fatalf("%d %s keys, want 1", len(all), state)
+	}
+	return all[0].KID
 }

@@ -128,12 +128,13 @@ func (s *Set) outlived(p Plan, now time.Time) []string {
 	return kids
 }
 
-// usable are the keys that a live token may be signed with.
-func (s *Set) usable() []string {
+// compromiseAll ends every key that is published, and returns their kids.
+func (s *Set) compromiseAll(now time.Time) []string {
 	var kids []string
-	for _, r := range s.Keys {
-		if r.State == Active || r.State == Retiring {
-			kids = append(kids, r.KID)
+	for i := range s.Keys {
+		if s.Keys[i].published() {
+			s.Keys[i].end(Compromised, now)
+			kids = append(kids, s.Keys[i].KID)
 		}
 	}
 	return kids

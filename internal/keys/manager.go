@@ -186,36 +186,43 @@ func compromise(set *Set, kid, reason string, spare []Record, now time.Time) (Re
 	return after, audit.Event{Action: "key.revoke", Subject: kid, Detail: detail}, nil
 }
 
-// CompromiseAll is Compromise for every key that a live token may be signed with, in one change: all tokens end at once. It
-// returns their IDs.
+// CompromiseAll is Compromise for every published key, in one change: all tokens end at once. It returns their IDs. The standbys
+// go, too, and keys that are made for it sign from now on: whoever read a process' memory has the standbys' private parts, and a
+// failover that lost a rotation leaves tokens behind that what is a standby once more has signed.
 func (m *Manager) CompromiseAll(ctx context.Context, by audit.Actor, reason string) ([]string, error) {
 	var kids []string
+	var short []apis.Alg
 	spare := map[apis.Alg][]Record{}
 	for range attempts {
-		var short apis.Alg
 		err := m.change(ctx, by, func(set *Set, now time.Time) (audit.Event, error) {
-			kids, short = nil, ""
-			for _, kid := range set.usable() {
-				after, _, err := compromise(set, kid, reason, spare[set.find(kid).Alg], now)
-				if err != nil {
-					short = after.Alg
-					return audit.Event{}, err
+			kids, short = nil, nil
+			algs := set.signing()
+			for _, alg := range algs {
+				if len(spare[alg]) == 0 {
+					short = append(short, alg)
 				}
-				kids = append(kids, kid)
 			}
-			return audit.Event{Action: "revocation.cut-off-all", Detail: map[string]any{"keys": kids, "reason": reason}}, nil
+			if len(short) > 0 {
+				return audit.Event{}, errShort
+			}
+			kids = set.compromiseAll(now)
+			var made []string
+			for _, alg := range algs {
+				made = append(made, set.fill(alg, spare[alg], now)...)
+			}
+			detail := map[string]any{"keys": kids, "made": made, "reason": reason}
+			return audit.Event{Action: "revocation.cut-off-all", Detail: detail}, nil
 		})
-		switch {
-		case err == nil:
-			for _, alg := range []apis.Alg{apis.ES256, apis.EdDSA, apis.RS256} {
-				m.replenish(ctx, alg)
-			}
+		if err == nil {
 			return kids, nil
-		case !errors.Is(err, errShort):
+		}
+		if !errors.Is(err, errShort) {
 			return nil, fmt.Errorf("revoke all signing keys: %w", err)
 		}
-		if spare[short], err = m.make(short, 1); err != nil {
-			return nil, fmt.Errorf("revoke all signing keys: %w", err)
+		for _, alg := range short {
+			if spare[alg], err = m.make(alg, 2); err != nil { // one signs, one is its standby
+				return nil, fmt.Errorf("revoke all signing keys: %w", err)
+			}
 		}
 	}
 	return nil, errors.New("revoke all signing keys: other replicas keep changing the keys")

@@ -205,6 +205,7 @@ func TestCompromiseAll(t *testing.T) {
 		}
 		victims := []string{
 			b.one(t, apis.ES256, keys.Active).KID, b.one(t, apis.ES256, keys.Retiring).KID, b.one(t, apis.EdDSA, keys.Active).KID,
+			b.one(t, apis.ES256, keys.Pending).KID, b.one(t, apis.EdDSA, keys.Pending).KID,
 		}
 		kids, err := b.CompromiseAll(t.Context(), admin(), "drill")
 		if err != nil || len(kids) != len(victims) {
@@ -215,12 +216,18 @@ func TestCompromiseAll(t *testing.T) {
 			if _, ok := b.ring.Public(kid); ok || !slices.Contains(kids, kid) {
 				t.Errorf("key %s is published: %v, among %v", kid, ok, kids)
 			}
+			if r := b.find(t, kid); r.State != keys.Compromised || len(r.Sealed) != 0 {
+				t.Errorf("key %s is %s, %d bytes sealed", kid, r.State, len(r.Sealed))
+			}
 		}
 		for _, alg := range []apis.Alg{apis.ES256, apis.EdDSA} {
 			if s, err := b.ring.Sign(alg); err != nil || slices.Contains(victims, s.KID) {
 				t.Errorf("%s signs (%v)", s.KID, err)
 			}
 			b.one(t, alg, keys.Pending)
+		}
+		if made, _ := b.last(t).Detail["made"].([]string); len(made) != 4 {
+			t.Errorf("the event names %v as made, want two keys of each algorithm", made)
 		}
 		changes := 0
 		for _, c := range b.store.History() {

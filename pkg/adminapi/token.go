@@ -51,7 +51,7 @@ type CutOff struct {
 // NewCutOff says whose tokens end: one client's, or everybody's.
 type NewCutOff struct {
 	Client string `json:"client,omitempty" doc:"ID or name"`
-	All    bool   `json:"all,omitempty" doc:"Every token of the issuer: all keys that signed are revoked"`
+	All    bool   `json:"all,omitempty" doc:"Every token of the issuer: all keys are revoked, the standbys too"`
 	Reason string `json:"reason,omitempty" maxLength:"500"`
 }
 
