@@ -22,7 +22,7 @@ type Config struct {
 	MaxClients  int                             // clients kept; 0 means 10,000
 	Poll        time.Duration                   // between two reads of the epoch; 0 means 200 ms
 	MaxStale    time.Duration                   // how long what is cached counts after the last epoch read; 0 means 60 s
-	KeysChanged func(ctx context.Context) error // called when the signing keys changed; an error is retried at the next poll
+	KeysChanged func(ctx context.Context) error // called by Start and when the signing keys changed; an error is retried at the next poll; may be nil
 	Polled      func(sent time.Time, p Poll)    // called after each successful poll, with the moment before it was sent; must not block; may be nil
 	Log         *slog.Logger
 }
@@ -63,7 +63,8 @@ func New(cfg Config) (*Cache, error) {
 	return c, nil
 }
 
-// Start reads the epoch and the APIs for the first time.
+// Start reads the epoch and the APIs for the first time, and has the keys read again: a change between their first read and that of
+// the epoch would otherwise never be seen, and a key that was revoked in it would go on signing.
 func (c *Cache) Start(ctx context.Context) error {
 	sent := time.Now()
 	poll, err := c.cfg.Source.Poll(ctx, 0)
@@ -78,7 +79,11 @@ func (c *Cache) Start(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	c.server, c.epoch = poll.Server, poll.Epoch
+	c.keysStale = true
 	c.mu.Unlock()
+	if err := c.reloadKeys(ctx); err != nil {
+		return err
+	}
 	c.read.Store(&sent)
 	return nil
 }

@@ -26,6 +26,7 @@ type database struct {
 	kept    int64             // changes up to this epoch are no longer kept
 	down    bool
 	reads   int
+	polls   int
 	during  func() // called inside a client read, after the record was read
 	listing func() // called inside a read of the APIs, after they were read
 }
@@ -74,6 +75,7 @@ func (d *database) APIs(context.Context) ([]*apis.API, error) {
 func (d *database) Poll(_ context.Context, since int64) (registry.Poll, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.polls++
 	if d.down {
 		return registry.Poll{}, errors.New("connection refused")
 	}
@@ -293,10 +295,45 @@ func TestCacheInAnOutage(t *testing.T) {
 	})
 }
 
+// TestStartReadsTheKeysAgain is about a key that was revoked after the process had read the keys, and before Start read the epoch:
+// no later poll tells of it.
+func TestStartReadsTheKeysAgain(t *testing.T) {
+	t.Parallel()
+	d := newDatabase()
+	d.note(registry.KeysChanged, "")
+	calls := 0
+	keysChanged := func(context.Context) error {
+		calls++
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.polls == 0 {
+			t.Error("the keys were read before the epoch")
+		}
+		return nil
+	}
+	c := started(t, d, keysChanged)
+	if calls != 1 {
+		t.Errorf("Start had the keys read %d times, want once", calls)
+	}
+	if err := c.Refresh(t.Context()); err != nil || calls != 1 {
+		t.Errorf("the next poll: %d reads of the keys, want none more (%v)", calls, err)
+	}
+	failure := errors.New("no connection")
+	failing, err := registry.New(registry.Config{
+		Source: d, KeysChanged: func(context.Context) error { return failure }, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := failing.Start(t.Context()); !errors.Is(err, failure) {
+		t.Errorf("Start = %v, want what the read of the keys failed with", err)
+	}
+}
+
 func TestCacheRetriesTheKeyReload(t *testing.T) {
 	t.Parallel()
 	d := newDatabase()
-	calls, fail := 0, true
+	calls, fail := 0, false
 	c := started(t, d, func(context.Context) error {
 		calls++
 		if fail {
@@ -304,6 +341,7 @@ func TestCacheRetriesTheKeyReload(t *testing.T) {
 		}
 		return nil
 	})
+	calls, fail = 0, true // not counting that of Start
 	d.note(registry.KeysChanged, "")
 	if err := c.Refresh(t.Context()); err == nil {
 		t.Error("a failed key reload is not reported")
