@@ -44,6 +44,7 @@ type Record struct {
 // Set is every signing key of the issuer. Version rises with each change.
 type Set struct {
 	Version int64
+	Now     time.Time // when it was read, by the store's clock: UTC, in whole microseconds; nothing of it is stored
 	Keys    []Record
 }
 
@@ -57,7 +58,7 @@ var (
 
 // Store keeps the Set. Safe for concurrent use, by several replicas too.
 type Store interface {
-	// KeySet returns all keys.
+	// KeySet returns all keys. All replicas share the clock of Now, here and below, where they share the store.
 	KeySet(ctx context.Context) (*Set, error)
 	// UpdateKeySet calls change with the current Set inside a transaction that no other UpdateKeySet shares, and stores
 	// what it leaves: rows that are new or differ. A key that became Compromised leaves a cut-off. An Event with an empty

@@ -267,15 +267,14 @@ func (m *Manager) Tick(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("keep signing keys: %w", err)
 	}
-	now := clock()
 	var failed []error
 	for _, alg := range set.signing() {
-		if set.due(alg, m.plan, now) {
+		if set.due(alg, m.plan, set.Now) {
 			failed = append(failed, m.scheduled(ctx, alg))
 		}
 		failed = append(failed, m.ensure(ctx, audit.System(), alg))
 	}
-	for _, kid := range set.outlived(m.plan, now) {
+	for _, kid := range set.outlived(m.plan, set.Now) {
 		failed = append(failed, m.retire(ctx, kid))
 	}
 	if err := errors.Join(failed...); err != nil {
@@ -351,10 +350,11 @@ func (m *Manager) make(alg apis.Alg, n int) ([]Record, error) {
 }
 
 // change runs one step in the store's transaction and signs the event. The store may run step again on a conflict, so a step
-// sets what it captures anew each time.
+// sets what it captures anew each time. It goes by the store's clock: were it this replica's, one that is a day ahead would retire
+// and erase keys that live tokens are signed with, for all replicas.
 func (m *Manager) change(ctx context.Context, by audit.Actor, step func(*Set, time.Time) (audit.Event, error)) error {
 	return m.store.UpdateKeySet(ctx, func(set *Set) (audit.Event, error) {
-		now := clock()
+		now := set.Now
 		e, err := step(set, now)
 		if err != nil || e.Action == "" {
 			return audit.Event{}, err
@@ -363,6 +363,3 @@ func (m *Manager) change(ctx context.Context, by audit.Actor, step func(*Set, ti
 		return e, nil
 	})
 }
-
-// clock is now as databases keep it, so that a record compares equal with itself read back.
-func clock() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

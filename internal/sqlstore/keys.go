@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -65,7 +66,7 @@ func (s keyStore) KeySet(ctx context.Context) (*keys.Set, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	set := &keys.Set{}
-	rows, err := readKeys(s.db.read.WithContext(ctx), &set.Version)
+	rows, err := s.db.readKeys(s.db.read.WithContext(ctx), set)
 	if err != nil {
 		return nil, err
 	}
@@ -75,22 +76,27 @@ func (s keyStore) KeySet(ctx context.Context) (*keys.Set, error) {
 	return set, nil
 }
 
-// readKeys reads every key, oldest first, and the set's version, in one statement.
-func readKeys(tx *gorm.DB, version *int64) ([]keyRow, error) {
+// readKeys reads every key, oldest first, and the set's version and time, in one statement.
+func (db *DB) readKeys(tx *gorm.DB, set *keys.Set) ([]keyRow, error) {
 	var rows []struct {
 		KeysVersion int64
+		ReadAt      int64
 		Found       bool
 		Key         keyRow `gorm:"embedded"`
 	}
-	err := tx.Raw(`SELECT e.keys_version, k.kid IS NOT NULL AS found, k.kid, k.alg, k.state, k.public_jwk, k.sealed,
-		k.master_version, k.created_at, k.published_at, k.activated_at, k.retiring_at, k.ended_at
+	err := tx.Raw("SELECT " + db.dialect.now + ` AS read_at, e.keys_version, k.kid IS NOT NULL AS found, k.kid, k.alg, k.state,
+		k.public_jwk, k.sealed, k.master_version, k.created_at, k.published_at, k.activated_at, k.retiring_at, k.ended_at
 		FROM registry_epoch e LEFT JOIN signing_keys k ON true ORDER BY k.created_at, k.kid`).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("read signing keys: %w", err)
 	}
+	set.Now = time.Now().UTC().Truncate(time.Microsecond)
 	var found []keyRow
 	for _, row := range rows {
-		*version = row.KeysVersion
+		set.Version = row.KeysVersion
+		if row.ReadAt != 0 {
+			set.Now = instant(row.ReadAt).time()
+		}
 		if row.Found {
 			found = append(found, row.Key)
 		}
@@ -102,7 +108,7 @@ func readKeys(tx *gorm.DB, version *int64) ([]keyRow, error) {
 func (s keyStore) UpdateKeySet(ctx context.Context, update func(*keys.Set) (audit.Event, error)) error {
 	return s.db.change(ctx, changeTimeout, func(c *change) (audit.Event, error) {
 		set := &keys.Set{}
-		rows, err := readKeys(c.tx, &set.Version)
+		rows, err := s.db.readKeys(c.tx, set)
 		if err != nil {
 			return audit.Event{}, err
 		}

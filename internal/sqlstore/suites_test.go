@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/apis/apistest"
 	"github.com/seed-1972b8eb/signet/internal/audit"
@@ -50,6 +51,38 @@ func TestKeyStore(t *testing.T) {
 			t.Parallel()
 			keystest.Run(t, func(t *testing.T) keys.Store { return migrated(t, fresh(t, driver)).Keys() })
 		})
+	}
+}
+
+// TestKeysByPostgresClock gives PostgreSQL a clock that is a day behind this process': keys go by it.
+func TestKeysByPostgresClock(t *testing.T) {
+	t.Parallel()
+	config := fresh(t, "postgres")
+	migrated(t, config)
+	execute(
+		t, dial(t, config), "CREATE SCHEMA behind",
+		"CREATE FUNCTION behind.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "+
+			"$$SELECT pg_catalog.clock_timestamp() - interval '25 hours'$$",
+		"DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = behind, pg_catalog, public', current_database()); END$$",
+	)
+	store := open(t, config).Keys() // its connections are new
+	check := func(now time.Time) {
+		t.Helper()
+		if behind := time.Since(now); behind < 24*time.Hour || behind > 26*time.Hour {
+			t.Errorf("the set was read %v ago", behind)
+		}
+	}
+	set, err := store.KeySet(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(set.Now)
+	err = store.UpdateKeySet(t.Context(), func(set *keys.Set) (audit.Event, error) {
+		check(set.Now)
+		return audit.Event{}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/audit"
 	"github.com/seed-1972b8eb/signet/internal/keys"
@@ -23,6 +24,7 @@ type Store struct {
 	mu      sync.Mutex
 	history []Change
 	fail    error
+	ahead   time.Duration
 }
 
 // KeySet implements keys.Store.
@@ -33,6 +35,7 @@ func (s *Store) KeySet(ctx context.Context) (*keys.Set, error) {
 		return nil, err
 	}
 	set := s.latest()
+	set.Now = s.now()
 	return &set, nil
 }
 
@@ -44,6 +47,7 @@ func (s *Store) UpdateKeySet(ctx context.Context, change func(*keys.Set) (audit.
 		return err
 	}
 	set := s.latest()
+	set.Now = s.now()
 	event, err := change(&set)
 	if err != nil || event.Action == "" {
 		return err
@@ -61,6 +65,13 @@ func (s *Store) Fail(err error) {
 	s.fail = err
 }
 
+// Ahead sets how far the store's clock is ahead of the process' own; behind when it is negative.
+func (s *Store) Ahead(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead = d
+}
+
 // History returns every change so far, oldest first.
 func (s *Store) History() []Change {
 	s.mu.Lock()
@@ -74,6 +85,8 @@ func (s *Store) trouble(ctx context.Context) error {
 	}
 	return ctx.Err()
 }
+
+func (s *Store) now() time.Time { return time.Now().Add(s.ahead).UTC().Truncate(time.Microsecond) }
 
 func (s *Store) latest() keys.Set {
 	if len(s.history) == 0 {

@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) keys.Store) {
 		"an error stores nothing and comes back":         testError,
 		"an empty action stores nothing":                 testNoAction,
 		"the version rises with each change":             testVersion,
+		"every set says when it was read":                testNow,
 		"returned values belong to the caller":           testOwnership,
 		"a cancelled context stores nothing":             testCancelled,
 		"concurrent changes see each other":              testConcurrent,
@@ -171,6 +172,32 @@ func testVersion(t *testing.T, s keys.Store) {
 			t.Fatalf("version is %d after a change, was %d", got, last)
 		}
 		last = got
+	}
+}
+
+// testNow holds the clock to what records can keep: a time that is stamped on a key comes back as it was. The clock of a test's
+// database is that of this machine.
+func testNow(t *testing.T, s keys.Store) {
+	check := func(now time.Time) {
+		t.Helper()
+		if off := time.Since(now); off < -time.Minute || off > time.Minute || now.Location() != time.UTC || !now.Equal(now.Truncate(time.Microsecond)) {
+			t.Errorf("the set was read at %v", now)
+		}
+	}
+	check(read(t, s).Now)
+	r := record("a", keys.Active)
+	err := s.UpdateKeySet(t.Context(), func(set *keys.Set) (audit.Event, error) {
+		check(set.Now)
+		r.ActivatedAt = set.Now
+		set.Keys = append(set.Keys, r)
+		return event("key.create"), nil
+	})
+	if err != nil {
+		t.Fatalf("UpdateKeySet: %v", err)
+	}
+	expect(t, s, r)
+	if now := read(t, s).Now; now.Before(r.ActivatedAt) {
+		t.Errorf("the set was read at %v, and changed at %v before", now, r.ActivatedAt)
 	}
 }
 
