@@ -332,10 +332,10 @@ func (m *Manager) replenish(ctx context.Context, alg apis.Alg) {
 	}
 }
 
-// make generates and seals n keys.
+// make generates and seals n keys. One in 64 has a kid that begins with a hyphen, which reads like a flag on a command line.
 func (m *Manager) make(alg apis.Alg, n int) ([]Record, error) {
 	var made []Record
-	for range n {
+	for len(made) < n {
 		private, err := generate(alg, m.plan.RSABits)
 		if err != nil {
 			return nil, fmt.Errorf("generate: %w", err)
@@ -344,7 +344,9 @@ func (m *Manager) make(alg apis.Alg, n int) ([]Record, error) {
 		if err != nil {
 			return nil, err
 		}
-		made = append(made, r)
+		if !strings.HasPrefix(r.KID, "-") {
+			made = append(made, r)
+		}
 	}
 	return made, nil
 }

@@ -266,3 +266,20 @@ func TestCompromiseWithoutStandby(t *testing.T) {
 		t.Errorf("the event is %+v", e)
 	}
 }
+
+// TestNewKIDsAreNoFlags: a kid that begins with a hyphen could not be given to the command line as it is.
+func TestNewKIDsAreNoFlags(t *testing.T) {
+	t.Parallel()
+	b := setup(t, apis.ES256)
+	for range 250 {
+		kids, err := b.CompromiseAll(t.Context(), admin(), "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, kid := range kids {
+			if strings.HasPrefix(kid, "-") {
+				t.Errorf("kid %s", kid)
+			}
+		}
+	}
+}
