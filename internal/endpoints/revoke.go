@@ -8,7 +8,7 @@ import (
 
 // answerWithin is how long revocation and introspection look for an answer before they say that they cannot know. Each read
 // has a limit of its own; this one holds for all of them together (DESIGN.md §7).
-const answerWithin = 1400 * time.Millisecond
+const answerWithin = 1300 * time.Millisecond
 
 // revoke is the revocation endpoint (RFC 7009 §2). 200 means that the promise of DESIGN.md §7 holds from here on; the body
 // is empty (§2.2).

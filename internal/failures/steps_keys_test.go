@@ -112,9 +112,8 @@ func revokingKey() operation {
 				return p.whole(t, p.count(t, "SELECT count(*) FROM signing_keys WHERE kid = $1 AND state = 'compromised'", key),
 					p.count(t, "SELECT count(*) FROM cut_offs WHERE kind = 'key' AND id = $1", key), p.audited(t, "key.revoke", key))
 			},
-			dead: dead, local: true,
+			dead: dead, cutOff: "k:" + key,
 			holds: func() {
-				p.inRedis(t, "k:"+key)
 				p.signsWith(t)
 				p.keySet(t, 1)
 				for _, s := range []*server{p.a, p.b} {

@@ -105,7 +105,7 @@ func disabling() operation {
 				}
 				return p.whole(t, disabled, p.cut(t, c), p.audited(t, "client.disable", c.id))
 			},
-			dead: p.b.token(t, c),
+			dead: p.b.token(t, c), cutOff: "c:" + c.id,
 			holds: func() {
 				if a := p.a.request(c); a.status != http.StatusUnauthorized {
 					t.Errorf("a disabled client: %d %s (%v)", a.status, a.body, a.err)
@@ -127,7 +127,7 @@ func cuttingOff() operation {
 				return err == nil
 			},
 			done: func() bool { return p.whole(t, p.cut(t, c), p.audited(t, "revocation.cut-off", c.id)) },
-			dead: p.b.token(t, c),
+			dead: p.b.token(t, c), cutOff: "c:" + c.id,
 			holds: func() {
 				if a := p.b.introspect(p.watch, p.a.token(t, c)); !a.active() {
 					t.Errorf("a token from after the cut-off: %d %s (%v)", a.status, a.body, a.err)
@@ -182,7 +182,7 @@ func rotatingSecret(name, change string, how adminapi.Rotate, steps []string) op
 			}
 		}
 		if how.Now {
-			one.dead = token
+			one.dead, one.cutOff = token, "c:"+old.id
 		}
 		return one
 	}
