@@ -56,6 +56,7 @@ func TestLogCannotBeWritten(t *testing.T) {
 				t.Fatalf("the server ended before it accepted: %v", err)
 			case <-accepting(t, s.Address):
 			}
+			eventually(t, calmWithin, "accept on the admin socket, too", func() bool { _, err := s.admin.Keys(t.Context()); return err == nil })
 			c := s.client(t)
 			token := s.token(t, c)
 			for range 20 { // each has a line
