@@ -98,9 +98,13 @@ const mostSteps = 100
 func (p *stepped) killedAtEachStep(t *testing.T, o operation) {
 	t.Helper()
 	p.proxy.Forget()
+	wanted := slices.Clone(o.steps)
+	if o.change != "" {
+		wanted = append(wanted, o.change)
+	}
 	var steps []string
 	undone, unknown := 0, 0
-	for {
+	for more := 5; ; {
 		p.ready(t)
 		one := o.begin(t, p)
 		p.proxy.Arm(p.a.Kill)
@@ -118,6 +122,9 @@ func (p *stepped) killedAtEachStep(t *testing.T, o operation) {
 				t.Fatal("refused by a replica that nobody killed")
 			}
 			p.counts(t, one)
+			if more--; more > 0 && !includes(steps, wanted) {
+				continue // the other replica, on a busy machine, has confirmed what this one was to confirm
+			}
 			break
 		}
 		if steps = append(steps, step); len(steps) > mostSteps {
@@ -142,12 +149,8 @@ func (p *stepped) killedAtEachStep(t *testing.T, o operation) {
 		}
 	}
 	t.Logf("killed at %d steps: not done after %d, done and not acknowledged after %d", len(steps), undone, unknown)
-	wanted := slices.Clone(o.steps)
-	if o.change != "" {
-		wanted = append(wanted, o.change)
-		if undone == 0 || unknown == 0 {
-			t.Error("never killed before the change, or never after it")
-		}
+	if o.change != "" && (undone == 0 || unknown == 0) {
+		t.Error("never killed before the change, or never after it")
 	}
 	killedAt(t, steps, wanted...)
 }
@@ -159,10 +162,17 @@ func killedAt(t *testing.T, steps []string, wanted ...string) {
 		t.Log(short(step))
 	}
 	for _, want := range wanted {
-		if !slices.ContainsFunc(steps, func(step string) bool { return strings.Contains(last(step), want) }) {
+		if !includes(steps, []string{want}) {
 			t.Errorf("never killed at %s", want)
 		}
 	}
+}
+
+// includes says whether each of the wanted is part of one of the steps.
+func includes(steps, wanted []string) bool {
+	return !slices.ContainsFunc(wanted, func(want string) bool {
+		return !slices.ContainsFunc(steps, func(step string) bool { return strings.Contains(last(step), want) })
+	})
 }
 
 // commits says whether a request makes the change durable.
