@@ -85,7 +85,7 @@ func TestEachCheckFailsAlone(t *testing.T) {
 		{"no expiry", func(_ map[string]any, c jwt.MapClaims) { delete(c, "exp") }, "exp"},
 		{"expiry as text", set("exp", "9999999999"), "exp"},
 		{"expiry beyond time", set("exp", 1e300), "exp"},
-		{"issued in the future", set("iat", now.Add(2*time.Minute).Unix()), "iat"},
+		{"issued in the future", set("iat", now.Add(time.Hour).Unix()), "iat"},
 		{"no time of issue", func(_ map[string]any, c jwt.MapClaims) { delete(c, "iat") }, "iat"},
 		{"no scope", func(_ map[string]any, c jwt.MapClaims) { delete(c, "scope") }, "scope"},
 		{"scope in a list", set("scope", []string{"read"}), "scope"},
