@@ -117,6 +117,7 @@ func startControl(t *testing.T, settings []string, replica func(*testing.T, *lab
 	c := &control{stores: l.stores}
 	l.oracle = newOracle(c, newJournal(t), l.history, len(l.stores.lines))
 	l.must("make the tables", l.stores.exec(t.Context(), labSchema))
+	l.must("keep the tables, however the settings commit", l.stores.exec(t.Context(), "CHECKPOINT"))
 	d := prepareLoad(l, seed)
 	for i := range l.stores.lines {
 		c.replicas = append(c.replicas, replica(t, l, d, i))
