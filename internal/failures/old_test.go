@@ -3,10 +3,7 @@ package failures
 import (
 	"context"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,7 +21,7 @@ import (
 func TestOldBesideNew(t *testing.T) {
 	t.Parallel()
 	long(t)
-	binary := oldBinary(t)
+	binary := servertest.OldBinary(t)
 	t.Run("revocations", func(t *testing.T) {
 		t.Parallel()
 		u := startOld(t, binary)
@@ -49,46 +46,6 @@ func TestOldBesideNew(t *testing.T) {
 		}
 		t.Run("both rotate at once", (&pair{a: u.old, b: u.new, postgres: u.postgres, watch: u.watch}).bothRotate)
 	})
-}
-
-// oldBinary builds the last commit before Redis from the history of this repository, as Binary builds this tree. A later version
-// may take the release before it instead. What is no clone, and a shallow one, has no version before.
-func oldBinary(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	run := func(in, name string, args ...string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), name, args...)
-		cmd.Dir = in
-		out, err := cmd.CombinedOutput()
-		return strings.TrimSpace(string(out)), err
-	}
-	if shallow, err := run(servertest.Root(), "git", "rev-parse", "--is-shallow-repository"); err != nil || shallow != "false" {
-		t.Skipf("this is no whole clone: shallow is %q (%v)", shallow, err)
-	}
-	commit, err := run(servertest.Root(), "git", "log", "--diff-filter=A", "--format=%P", "--", "internal/redisstore/redisstore.go")
-	if err != nil || commit == "" {
-		t.Fatalf("the history has no version from before Redis: %v %s", err, commit)
-	}
-	archive, tree, binary := filepath.Join(dir, "old.tar"), filepath.Join(dir, "tree"), filepath.Join(dir, "signet")
-	build := []string{"build", "-trimpath", "-o", binary, "./cmd/signet"} // so that its cache minds no temporary directory
-	if slowed() {
-		build = slices.Insert(build, 1, "-race")
-	}
-	began := time.Now()
-	for _, step := range []struct {
-		in, name string
-		args     []string
-	}{
-		{servertest.Root(), "git", []string{"archive", "--prefix=tree/", "--output=" + archive, commit}},
-		{dir, "tar", []string{"-xf", archive}},
-		{tree, "go", build},
-	} {
-		if out, err := run(step.in, step.name, step.args...); err != nil {
-			t.Fatalf("%s %s: %v\n%s", step.name, strings.Join(step.args, " "), err, out)
-		}
-	}
-	t.Logf("built %.12s in %v", commit, time.Since(began).Round(time.Millisecond))
-	return binary
 }
 
 // upgrade is an old server, and the new one beside it.

@@ -5,6 +5,7 @@ package servertest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,12 +18,13 @@ import (
 	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/servertest/clock"
+	"github.com/seed-1972b8eb/signet/internal/servertest/old"
 )
 
 // built are the binaries of this test process, each made at most once: linking takes seconds.
 //
 //nolint:gochecknoglobals // shared by all tests of a process, and by TestMain at its end
-var built, moved binary
+var built, moved, before binary
 
 // binary is a signet binary, and the directory that was made for it; empty for one that was there already.
 type binary struct {
@@ -55,6 +57,13 @@ func ClockBinary(t testing.TB) string {
 	return moved.get(t, "SIGNET_TEST_CLOCK_BINARY", func(path string) error { return clock.Build(Root(), path) })
 }
 
+// OldBinary is the version before replicas shared revocations. A test in a tree without its history is skipped.
+// SIGNET_TEST_OLD_BINARY names one that is already there.
+func OldBinary(t testing.TB) string {
+	t.Helper()
+	return before.get(t, "SIGNET_TEST_OLD_BINARY", func(path string) error { return old.Build(Root(), path) })
+}
+
 // program is the binary that understands the environment.
 func program(t testing.TB, env []string) string {
 	t.Helper()
@@ -67,6 +76,9 @@ func program(t testing.TB, env []string) string {
 func (b *binary) get(t testing.TB, variable string, build func(path string) error) string {
 	t.Helper()
 	b.once.Do(func() { b.find(variable, build) })
+	if errors.Is(b.err, old.ErrNoHistory) {
+		t.Skip(b.err)
+	}
 	if b.err != nil {
 		t.Fatalf("build signet: %v", b.err)
 	}
@@ -85,7 +97,7 @@ func (b *binary) find(variable string, build func(path string) error) {
 
 // CleanUp removes the binaries that this process has built, and no others. Call it at the end of TestMain.
 func CleanUp() {
-	for _, dir := range []string{built.made, moved.made} {
+	for _, dir := range []string{built.made, moved.made, before.made} {
 		if dir != "" {
 			_ = os.RemoveAll(dir)
 		}
