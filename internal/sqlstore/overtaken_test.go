@@ -2,9 +2,11 @@ package sqlstore_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/clients"
 	"github.com/seed-1972b8eb/signet/internal/registry"
@@ -61,23 +63,37 @@ func TestUnreplicatedCommit(t *testing.T) {
 	db := migrated(t, sqlstore.Config{Driver: "postgres", URL: pg.URL()})
 	pgtest.Exec(t, pg.URL(), "ALTER SYSTEM SET synchronous_standby_names = 'gone'")
 	pgtest.Exec(t, pg.URL(), "SELECT pg_reload_conf()")
-	// Until the sessions have heard of it, a commit does not wait.
-	recorded := make(chan error, 1)
-	for waiting := false; !waiting; {
-		go func() { recorded <- record(t.Context(), db, hour("j"), event("token.revoke")) }()
-		for ended := false; !waiting && !ended; {
-			select {
-			case err := <-recorded:
-				ended = err == nil
-				if !ended {
-					t.Fatalf("a commit that nobody cancelled: %v", err)
-				}
-			default:
-				waiting = pgtest.Exec(t, pg.URL(), "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") > 0
-			}
+	for what, commit := range map[string]func() error{
+		"revocation": func() error { return record(t.Context(), db, hour(rand.Text()), event("token.revoke")) },
+		"assertion": func() error {
+			return db.Assertions().Use(t.Context(), "client_1", rand.Text(), time.Now().Add(time.Minute))
+		},
+	} {
+		if err := unreplicated(t, pg, commit); err == nil || errors.Is(err, clients.ErrReplayed) {
+			t.Errorf("%s: acknowledged what no standby has: %v", what, err)
 		}
 	}
-	if err := <-recorded; err == nil {
-		t.Error("acknowledged what no standby has")
+}
+
+// unreplicated commits until a commit waits for the standby, cancels that wait, and returns what came of it. Until the sessions
+// have heard of the standby, a commit does not wait.
+func unreplicated(t *testing.T, pg *pgtest.Server, commit func() error) error {
+	t.Helper()
+	ended := make(chan error, 1)
+	for {
+		go func() { ended <- commit() }()
+		for again := false; !again; {
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Fatalf("a commit that nobody cancelled: %v", err)
+				}
+				again = true
+			default:
+				if pgtest.Exec(t, pg.URL(), "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") > 0 {
+					return <-ended
+				}
+			}
+		}
 	}
 }
