@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/seed-1972b8eb/signet/internal/admin"
+	"github.com/seed-1972b8eb/signet/internal/apis"
 	"github.com/seed-1972b8eb/signet/internal/web"
 	"github.com/seed-1972b8eb/signet/pkg/adminapi"
 )
@@ -277,6 +278,15 @@ func TestRevokeByAnotherClock(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "counts for nothing anyway") {
 			t.Errorf("%s, with another signature: %v, want that it counts for nothing", name, err)
 		}
+	}
+}
+
+// TestRevokeByJTIOutlivesTheToken: the clock of the issuer may be a day ahead of that of the replica that is asked.
+func TestRevokeByJTIOutlivesTheToken(t *testing.T) {
+	t.Parallel()
+	r, err := setup(t).client.RevokeToken(t.Context(), adminapi.RevokeToken{JTI: "some-jti"})
+	if want := time.Now().Add(2*apis.MaxTokenTTL - time.Minute); err != nil || r.ExpiresAt.Before(want) {
+		t.Errorf("revoked until %v, %v, want %v", r.ExpiresAt, err, want)
 	}
 }
 
