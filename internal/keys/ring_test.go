@@ -157,7 +157,7 @@ func TestUnusableRecords(t *testing.T) {
 		"another algorithm":    func(r *keys.Record) { r.Alg = apis.EdDSA },
 		"an unknown algorithm": func(r *keys.Record) { r.Alg = "HS256" },
 		"another version":      func(r *keys.Record) { r.MasterVersion = 2 },
-		"another kid":          func(r *keys.Record) { r.KID = "x" + r.KID[1:] },
+		"another kid":          func(r *keys.Record) { r.KID = r.KID[1:] + r.KID[:1] },
 		"another server's key": func(r *keys.Record) { r.Sealed = stolen.Sealed },
 		"another server's row": func(r *keys.Record) { r.KID, r.Sealed, r.PublicJWK = stolen.KID, stolen.Sealed, stolen.PublicJWK },
 		"a public key on its own": func(r *keys.Record) {
