@@ -10,7 +10,6 @@ import (
 
 	"github.com/seed-1972b8eb/signet/internal/audit"
 	"github.com/seed-1972b8eb/signet/internal/revocations"
-	"github.com/seed-1972b8eb/signet/internal/servertest"
 )
 
 // TestReplicated runs three replicas through minutes of trouble of many kinds, for one seed after the other: nothing that was
@@ -18,11 +17,8 @@ import (
 func TestReplicated(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(60)
-	switch {
-	case testing.Short():
+	if testing.Short() {
 		seeds = 5
-	case servertest.Race: // five times slower, and every seed has the same code beside itself
-		seeds = 20
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
