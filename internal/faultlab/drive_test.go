@@ -94,6 +94,9 @@ func awayOnly(name string) bool {
 // recoverWithin is how long the system may take to be well again, on a machine that does much else.
 const recoverWithin = 45 * time.Second
 
+// slowRecovery is what is worth a look: Redis is promised to be trusted again by then, and writes to be done.
+const slowRecovery = 5 * time.Second
+
 // available wants revocations acknowledged and every replica to answer while Redis alone is away.
 func (l *lab) available(a *active) {
 	if l.cluster == nil || !awayOnly(a.name) {
@@ -131,6 +134,9 @@ func (l *lab) settle(after string) {
 	if !done && l.t.Context().Err() == nil {
 		l.t.Errorf("after %s: not well again in %v (writes: %v, trusts: %v, answers: %t)\n%s", after, recoverWithin, wrote, trusted,
 			l.oracle.allDecidedSince(decided), l.cluster.evidence(l.t.Context(), token{}))
+	}
+	if wrote > slowRecovery || trusted > slowRecovery {
+		l.t.Logf("after %s: written after %v, trusted after %v\n%s", after, wrote, trusted, l.history.tail())
 	}
 	l.history.add("settled after %s: written after %v, trusted after %v", after, wrote.Round(time.Millisecond), trusted.Round(time.Millisecond))
 	l.counts.recovered(after, wrote, trusted)
