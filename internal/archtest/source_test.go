@@ -86,3 +86,23 @@ func TestLaterNotesNameAnIssue(t *testing.T) {
 		}
 	}
 }
+
+// onPurpose are the skips that lose nothing in CI: tests that another test runs in a process of its own, and what only make calls.
+var onPurpose = regexp.MustCompile(`Skip\("runs only as a child of |Skipf\("the faults:|Skip\("PEER_URL names no server`)
+
+var skip = regexp.MustCompile(`(?m)^.*\.Skip(?:f|Now)?\(.*$`)
+
+// TestSkipsFailInCI wants skips for want of something to go by daemon.Lack, which fails in CI.
+func TestSkipsFailInCI(t *testing.T) {
+	t.Parallel()
+	for _, f := range writtenFiles(t) {
+		if !strings.HasSuffix(f.path, ".go") || strings.HasPrefix(f.path, "internal/archtest/") || f.path == "internal/servertest/daemon/program.go" {
+			continue
+		}
+		for _, line := range skip.FindAllString(f.text, -1) {
+			if !onPurpose.MatchString(line) {
+				t.Errorf("%s skips without failing in CI; call daemon.Lack: %s", f.path, strings.TrimSpace(line))
+			}
+		}
+	}
+}

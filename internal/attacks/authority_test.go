@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"net/http"
@@ -17,6 +18,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 )
 
 // authority is a certificate authority that the server under attack believes, so that a connection which it does not make
@@ -98,7 +101,7 @@ func (ca *authority) listen(t *testing.T, address string, h http.HandlerFunc) ca
 	t.Helper()
 	plain, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(address, "0"))
 	if err != nil {
-		t.Skipf("no listener on %s here: %v", address, err)
+		daemon.Lack(t, fmt.Sprintf("no listener on %s here: %v", address, err))
 	}
 	hits := &atomic.Int64{}
 	s := httptest.NewUnstartedServer(h)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed-1972b8eb/signet/internal/bench"
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 )
 
 // TestLoad sends what it says: every request once, by as many connections, credentials and form as net/http reads them.
@@ -90,7 +91,7 @@ func TestConnRefuses(t *testing.T) {
 func TestAccountsOfAProcess(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat("/proc/self/schedstat"); err != nil {
-		t.Skip("needs Linux")
+		daemon.Lack(t, "needs Linux")
 	}
 	before, err := bench.CPUTime(os.Getpid())
 	if err != nil {

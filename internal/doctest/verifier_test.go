@@ -141,7 +141,7 @@ func modules(t *testing.T, dir string) {
 	t.Helper()
 	interop := filepath.Join(servertest.Root(), "internal", "interop", "node")
 	if _, err := exec.LookPath("node"); err != nil {
-		lack(t, "Node is not installed")
+		daemon.Lack(t, "Node is not installed")
 	}
 	if _, err := os.Stat(filepath.Join(interop, "node_modules", ".package-lock.json")); err == nil {
 		if err := os.Symlink(filepath.Join(interop, "node_modules"), filepath.Join(dir, "node_modules")); err != nil {
@@ -161,15 +161,6 @@ func modules(t *testing.T, dir string) {
 	cmd := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		lack(t, fmt.Sprintf("npm ci failed: %v\n%s", err, out))
+		daemon.Lack(t, fmt.Sprintf("npm ci failed: %v\n%s", err, out))
 	}
-}
-
-// lack skips for want of a tool, and fails where nothing may be skipped.
-func lack(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
 }

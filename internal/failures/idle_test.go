@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/servertest"
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 )
 
 // memory is one of the numbers that the kernel has about the server's memory, in bytes.
@@ -23,7 +24,7 @@ func (s *server) memory(t *testing.T, what string) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID()))
 	if err != nil {
-		lack(t, "there is no /proc")
+		daemon.Lack(t, "there is no /proc")
 	}
 	found := regexp.MustCompile(`(?m)^` + what + `:\s+(\d+) kB$`).FindSubmatch(status)
 	if found == nil {
@@ -57,7 +58,7 @@ func TestIdleConnections(t *testing.T) {
 	const spareFiles = 2_000 // for the tests beside this one
 	if most := int(min(files.Cur, 1<<20)) - spareFiles; most < idle {
 		if idle = most; idle < 1_000 {
-			lack(t, "too few open files are allowed")
+			daemon.Lack(t, "too few open files are allowed")
 		}
 	}
 	s := serve(t, servertest.Config{ExtraYAML: "limits:\n  max_connections: 20000\n"})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/servertest"
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 	"github.com/seed-1972b8eb/signet/internal/servertest/pgtest"
 	"github.com/seed-1972b8eb/signet/internal/servertest/redistest"
 )
@@ -144,7 +145,7 @@ func mounted(t *testing.T, postgres *pgtest.Server, directory, size string) stri
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, size); err != nil {
-		lack(t, "cannot mount a file system: "+err.Error())
+		daemon.Lack(t, "cannot mount a file system: "+err.Error())
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/servertest"
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 	"github.com/seed-1972b8eb/signet/internal/servertest/redistest"
 	"github.com/seed-1972b8eb/signet/pkg/adminapi"
 )
@@ -46,7 +47,7 @@ func slowed() bool { return servertest.Race && os.Getenv("SIGNET_TEST_CLOCK_BINA
 func long(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("takes long")
+		daemon.Lack(t, "takes long")
 	}
 }
 

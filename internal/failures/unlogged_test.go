@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/seed-1972b8eb/signet/internal/servertest"
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 	"github.com/seed-1972b8eb/signet/pkg/adminapi"
 )
 
@@ -19,7 +20,7 @@ func TestLogCannotBeWritten(t *testing.T) {
 			t.Helper()
 			file, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 			if err != nil {
-				lack(t, "there is no /dev/full")
+				daemon.Lack(t, "there is no /dev/full")
 			}
 			return file
 		},

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/seed-1972b8eb/signet/internal/servertest"
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 )
 
 func TestMain(m *testing.M) {
@@ -133,7 +134,7 @@ func verifyJWX(t *testing.T, s *servertest.Server, m machine, token *oauth2.Toke
 func TestInteropCurl(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
-		lack(t, "curl is not installed")
+		daemon.Lack(t, "curl is not installed")
 	}
 	s := servertest.Dev(t)
 	out, err := exec.CommandContext(t.Context(), "sh", "-c", s.Curl).Output()
@@ -183,11 +184,11 @@ func modules(t *testing.T) {
 	t.Helper()
 	version, err := exec.CommandContext(t.Context(), "node", "--version").Output()
 	if err != nil {
-		lack(t, "Node is not installed")
+		daemon.Lack(t, "Node is not installed")
 	}
 	major, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(string(version)), "v"), ".")
 	if n, err := strconv.Atoi(major); err != nil || n < 20 {
-		lack(t, "Node is older than 20: "+string(version))
+		daemon.Lack(t, "Node is older than 20: "+string(version))
 	}
 	if _, err := os.Stat(filepath.Join("node", "node_modules", ".package-lock.json")); err == nil {
 		return
@@ -195,15 +196,6 @@ func modules(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	cmd.Dir = "node"
 	if out, err := cmd.CombinedOutput(); err != nil {
-		lack(t, "npm ci failed: "+err.Error()+"\n"+string(out))
+		daemon.Lack(t, "npm ci failed: "+err.Error()+"\n"+string(out))
 	}
-}
-
-// lack skips for want of a tool, and fails where nothing may be skipped.
-func lack(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/seed-1972b8eb/signet/internal/rootkeys"
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 )
 
 func TestCreateThenLoad(t *testing.T) {
@@ -71,7 +72,7 @@ func TestLoadFileRefuses(t *testing.T) {
 		}, "mode is 0644"},
 		"another user's": {func(t *testing.T, p string) error {
 			if os.Geteuid() != 0 {
-				t.Skip("only root can give a file away")
+				daemon.Lack(t, "only root can give a file away")
 			}
 			return errors.Join(os.WriteFile(p, good, 0o600), os.Chown(p, 12345, 12345))
 		}, "belongs to user 12345"},

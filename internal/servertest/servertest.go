@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/seed-1972b8eb/signet/internal/servertest/clock"
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 	"github.com/seed-1972b8eb/signet/internal/servertest/old"
 )
 
@@ -37,7 +38,7 @@ type binary struct {
 // SIGNET_TEST_BINARY names one that is already there.
 func Binary(t testing.TB) string {
 	t.Helper()
-	return built.get(t, "SIGNET_TEST_BINARY", func(path string) error {
+	return built.must(t, "SIGNET_TEST_BINARY", func(path string) error {
 		args := []string{"build", "-o", path}
 		if Race {
 			args = append(args, "-race")
@@ -54,14 +55,18 @@ func Binary(t testing.TB) string {
 // ClockBinary is Binary for a process whose clocks are moved. SIGNET_TEST_CLOCK_BINARY names one that is already there.
 func ClockBinary(t testing.TB) string {
 	t.Helper()
-	return moved.get(t, "SIGNET_TEST_CLOCK_BINARY", func(path string) error { return clock.Build(Root(), path) })
+	return moved.must(t, "SIGNET_TEST_CLOCK_BINARY", func(path string) error { return clock.Build(Root(), path) })
 }
 
-// OldBinary is the version before replicas shared revocations. A test in a tree without its history is skipped.
+// OldBinary is the version before replicas shared revocations. A test in a tree without its history is skipped, or fails in CI.
 // SIGNET_TEST_OLD_BINARY names one that is already there.
 func OldBinary(t testing.TB) string {
 	t.Helper()
-	return before.get(t, "SIGNET_TEST_OLD_BINARY", func(path string) error { return old.Build(Root(), path) })
+	build := func(path string) error { return old.Build(Root(), path) }
+	if err := before.make("SIGNET_TEST_OLD_BINARY", build); errors.Is(err, old.ErrNoHistory) {
+		daemon.Lack(t, err.Error())
+	}
+	return before.must(t, "SIGNET_TEST_OLD_BINARY", build)
 }
 
 // program is the binary that understands the environment.
@@ -73,16 +78,17 @@ func program(t testing.TB, env []string) string {
 	return Binary(t)
 }
 
-func (b *binary) get(t testing.TB, variable string, build func(path string) error) string {
+func (b *binary) must(t testing.TB, variable string, build func(path string) error) string {
 	t.Helper()
-	b.once.Do(func() { b.find(variable, build) })
-	if errors.Is(b.err, old.ErrNoHistory) {
-		t.Skip(b.err)
-	}
-	if b.err != nil {
-		t.Fatalf("build signet: %v", b.err)
+	if err := b.make(variable, build); err != nil {
+		t.Fatalf("build signet: %v", err)
 	}
 	return b.path
+}
+
+func (b *binary) make(variable string, build func(path string) error) error {
+	b.once.Do(func() { b.find(variable, build) })
+	return b.err
 }
 
 func (b *binary) find(variable string, build func(path string) error) {

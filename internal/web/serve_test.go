@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 	"github.com/seed-1972b8eb/signet/internal/web"
 )
 
@@ -116,7 +117,7 @@ func TestDrainDropsNothing(t *testing.T) {
 	t.Run("slow", func(t *testing.T) {
 		t.Parallel()
 		if runtime.GOOS != "linux" {
-			t.Skip("only Linux can keep new connections out of the queue")
+			daemon.Lack(t, "only Linux can keep new connections out of the queue")
 		}
 		drainUnderLoad(t, func(ln net.Listener) net.Listener {
 			s, ok := ln.(socket)

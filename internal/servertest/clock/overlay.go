@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 )
 
 //go:embed testdata/moved.go
@@ -31,15 +32,15 @@ func build(root, path, program string) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	goroot, err := run(root, "env", "GOROOT")
+	goroot, err := daemon.Output(root, "go", "env", "GOROOT")
 	if err != nil {
 		return err
 	}
-	list, err := overlay(filepath.Join(strings.TrimSpace(goroot), "src", "time"), dir)
+	list, err := overlay(filepath.Join(goroot, "src", "time"), dir)
 	if err != nil {
 		return err
 	}
-	_, err = run(root, "build", "-overlay", list, "-ldflags=-s -w", "-o", path, program)
+	_, err = daemon.Output(root, "go", "build", "-overlay", list, "-ldflags=-s -w", "-o", path, program)
 	return err
 }
 
@@ -71,16 +72,4 @@ func overlay(from, dir string) (string, error) {
 	}
 	list := filepath.Join(dir, "overlay.json")
 	return list, os.WriteFile(list, content, 0o600)
-}
-
-func run(dir string, args ...string) (string, error) {
-	cmd := exec.Command("go", args...) //nolint:gosec,noctx // arguments of this package; bounded by whoever runs it
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
-	var problem strings.Builder
-	cmd.Stderr = &problem
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, problem.String())
-	}
-	return string(out), nil
 }

@@ -27,7 +27,7 @@ type Program struct {
 }
 
 // Require returns the path of the program. Where it is missing on Debian and the test runs as root, the package
-// is installed, which is said on stderr. Where that cannot be, the test is skipped, or fails if CI=true.
+// is installed, which is said on stderr. Where that cannot be, the test is skipped, or fails in CI.
 func (p Program) Require(t testing.TB) string {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -38,11 +38,30 @@ func (p Program) Require(t testing.TB) string {
 	if path, err = p.install(ctx); err == nil {
 		return path
 	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is needed when CI=true: %v", p.Name, err)
-	}
-	t.Skipf("SKIPPED for want of %s: %v", p.Name, err)
+	Lack(t, fmt.Sprintf("for want of %s: %v", p.Name, err))
 	return ""
+}
+
+// Lack skips a test that cannot run as things are, and fails it in CI, where nothing may be skipped. CI is what make takes for it.
+func Lack(t testing.TB, why string) {
+	t.Helper()
+	if ci := os.Getenv("CI"); ci != "" && ci != "0" && ci != "false" {
+		t.Fatalf("nothing may be skipped when CI=%s: %s", ci, why)
+	}
+	t.Skip("SKIPPED " + why)
+}
+
+// Output runs a program to its end, without cgo where that is a build, and returns what it printed.
+func Output(dir string, args ...string) (string, error) {
+	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // arguments of these packages; bounded by whoever runs it
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+	var problem strings.Builder
+	cmd.Stderr = &problem
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, problem.String())
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 func (p Program) find(ctx context.Context) (string, error) {

@@ -41,9 +41,11 @@ func TestMissingProgramSkips(t *testing.T) {
 
 func TestMissingProgramFailsInCI(t *testing.T) {
 	t.Parallel()
-	out, err := needy(t, t.TempDir(), "some-package", "true")
-	if err == nil || !strings.Contains(out, "no-such-server is needed when CI=true") {
-		t.Errorf("want a failure that names the program, got %v:\n%s", err, out)
+	for _, ci := range []string{"true", "1"} {
+		out, err := needy(t, t.TempDir(), "some-package", ci)
+		if err == nil || !strings.Contains(out, "nothing may be skipped when CI="+ci+": for want of no-such-server: ") {
+			t.Errorf("CI=%s: want a failure that names the program, got %v:\n%s", ci, err, out)
+		}
 	}
 }
 

@@ -5,21 +5,33 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
+
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 )
 
 // ErrNoHistory is Build's answer where the tree is no clone, or a shallow one: it has no version before.
 var ErrNoHistory = errors.New("this is no whole clone")
 
+// BuildOnce is Build where path is not there yet: it is always the same version.
+func BuildOnce(root, path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	return Build(root, path)
+}
+
 // Build builds a signet binary of the last commit before Redis, from the history of the clone at root. It has no race detector. A
 // later version may take the release before it instead.
 func Build(root, path string) error {
-	if shallow, err := run(root, "git", "rev-parse", "--is-shallow-repository"); err != nil || shallow != "false" {
-		return fmt.Errorf("%w: shallow is %q (%w)", ErrNoHistory, shallow, err)
+	shallow, err := daemon.Output(root, "git", "rev-parse", "--is-shallow-repository")
+	if err == nil && shallow != "false" {
+		err = errors.New("it is shallow")
 	}
-	commit, err := run(root, "git", "log", "--diff-filter=A", "--format=%P", "--", "internal/redisstore/redisstore.go")
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoHistory, err)
+	}
+	commit, err := daemon.Output(root, "git", "log", "--diff-filter=A", "--format=%P", "--", "internal/redisstore/redisstore.go")
 	if err != nil {
 		return err
 	}
@@ -40,19 +52,9 @@ func Build(root, path string) error {
 		{dir, []string{"tar", "-xf", archive}},
 		{tree, []string{"go", "build", "-ldflags=-s -w", "-o", path, "./cmd/signet"}},
 	} {
-		if _, err := run(step.in, step.args...); err != nil {
+		if _, err := daemon.Output(step.in, step.args...); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func run(dir string, args ...string) (string, error) {
-	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // arguments of this package; bounded by whoever runs it
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(string(out)), nil
 }

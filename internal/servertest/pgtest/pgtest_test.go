@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 	"github.com/seed-1972b8eb/signet/internal/servertest/pgtest"
 )
 
@@ -125,7 +126,7 @@ func TestKillThenCleanup(t *testing.T) { //nolint:tparallel // its sub-test ends
 	segments := func() string {
 		list, err := os.ReadFile("/proc/sysvipc/shm")
 		if err != nil {
-			t.Skip("cannot list segments here")
+			daemon.Lack(t, "cannot list segments here")
 		}
 		return string(list)
 	}
@@ -168,7 +169,7 @@ func TestFreezeThaw(t *testing.T) {
 func TestWritesCountsIdleConnections(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("waits 10 s for idle connections to report")
+		daemon.Lack(t, "waits 10 s for idle connections to report")
 	}
 	server := pgtest.Start(t)
 	conn := connect(t, server.URL())
