@@ -18,10 +18,13 @@ type Proxy struct {
 	t     testing.TB
 	port  *daemon.Port
 	tasks sync.WaitGroup
+	ended chan struct{}
 
 	mu       sync.Mutex
 	upstream string
 	latency  time.Duration
+	starting time.Duration
+	accepted int
 	listener net.Listener  // nil while cut
 	open     chan struct{} // closed while bytes may pass
 	links    map[*link]struct{}
@@ -30,7 +33,7 @@ type Proxy struct {
 // New starts a proxy to upstream, a host:port, on a free port of 127.0.0.1. It ends with the test.
 func New(t testing.TB, upstream string) *Proxy {
 	t.Helper()
-	p := &Proxy{t: t, upstream: upstream, open: make(chan struct{}), links: make(map[*link]struct{})}
+	p := &Proxy{t: t, upstream: upstream, ended: make(chan struct{}), open: make(chan struct{}), links: make(map[*link]struct{})}
 	close(p.open)
 	for range 5 { // somebody else may take the port first
 		port, err := daemon.ReservePort()
@@ -82,6 +85,21 @@ func (p *Proxy) SetLatency(d time.Duration) {
 	p.latency = d
 }
 
+// SetStart makes the proxy accept one connection after another, each d after the one before, as a server does that starts a
+// process for each. Those that their clients have given up meanwhile cost the same.
+func (p *Proxy) SetStart(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.starting = d
+}
+
+// Accepted is the number of connections that the proxy has accepted.
+func (p *Proxy) Accepted() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.accepted
+}
+
 // Cut refuses new connections and resets the existing ones, like a server that is down.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
@@ -116,7 +134,7 @@ func (p *Proxy) Hang() {
 func (p *Proxy) Heal() {
 	p.t.Helper()
 	p.mu.Lock()
-	p.latency = 0
+	p.latency, p.starting = 0, 0
 	if !p.passing() {
 		close(p.open)
 	}
@@ -168,6 +186,7 @@ func (p *Proxy) accept(listener net.Listener) {
 		if err != nil {
 			continue
 		}
+		p.start()
 		one := &link{proxy: p, done: make(chan struct{})}
 		one.add(conn)
 		p.mu.Lock()
@@ -181,6 +200,18 @@ func (p *Proxy) accept(listener net.Listener) {
 	}
 }
 
+// start counts a connection and takes its time.
+func (p *Proxy) start() {
+	p.mu.Lock()
+	p.accepted++
+	starting := p.starting
+	p.mu.Unlock()
+	select {
+	case <-time.After(starting):
+	case <-p.ended:
+	}
+}
+
 func (p *Proxy) forget(one *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -189,6 +220,7 @@ func (p *Proxy) forget(one *link) {
 
 // close ends the proxy and returns when its goroutines have ended.
 func (p *Proxy) close() {
+	close(p.ended)
 	p.Cut()
 	p.tasks.Wait()
 	p.port.Release()

@@ -238,3 +238,21 @@ func TestFaultsUnderLoad(t *testing.T) {
 	tasks.Wait()
 	mustAnswer(t, dial(t, proxy.Addr()))
 }
+
+func TestSlowStart(t *testing.T) {
+	t.Parallel()
+	proxy := faultproxy.New(t, echo(t))
+	const each = 50 * time.Millisecond
+	proxy.SetStart(each)
+	start := time.Now()
+	_ = dial(t, proxy.Addr()).Close() // given up, and costs the same
+	mustAnswer(t, dial(t, proxy.Addr()))
+	if took := time.Since(start); took < 2*each {
+		t.Errorf("answered after %v, want %v at least", took, 2*each)
+	}
+	if n := proxy.Accepted(); n != 2 {
+		t.Errorf("accepted %d connections, want 2", n)
+	}
+	proxy.SetStart(time.Hour) // which must not hold up the end of the test
+	dial(t, proxy.Addr())
+}
