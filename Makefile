@@ -96,8 +96,8 @@ interop: ## Let other people's OAuth and JWT libraries use the server (npm ones 
 	CGO_ENABLED=0 $(GO) test -count=1 -run Interop ./internal/...
 
 .PHONY: faults
-faults: build clock ## Kill servers and stores CYCLES times (300) among other faults; FAULT=a,b for these only, FAULT=list, SEED=n, RESULTS=file
-	SIGNET_TEST_BINARY=$(CURDIR)/bin/signet SIGNET_TEST_CLOCK_BINARY=$(CURDIR)/bin/signet-clock FAULTS_CYCLES=$(CYCLES) FAULTS_ONLY=$(FAULT) FAULTS_SEED=$(SEED) \
+faults: build clock ## Kill servers and stores CYCLES times (300) among other faults; FAULT=a,b for these only, FAULT=list, START=80ms for a slow PostgreSQL, SEED=n, RESULTS=file
+	SIGNET_TEST_BINARY=$(CURDIR)/bin/signet SIGNET_TEST_CLOCK_BINARY=$(CURDIR)/bin/signet-clock FAULTS_CYCLES=$(CYCLES) FAULTS_ONLY=$(FAULT) FAULTS_SEED=$(SEED) FAULTS_START=$(START) \
 		FAULTS_RESULTS=$(if $(RESULTS),$(abspath $(RESULTS))) \
 		CGO_ENABLED=0 $(GO) test ./internal/faultlab -run '^TestFaults$$' -v -count=1 -timeout 0
 

@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 
 // TestFaults runs the real servers. Without an order it makes each fault twice; FAULTS_CYCLES asks for so many kills among other
 // faults, FAULTS_ONLY for cycles of the faults that it names. FAULTS_SEED repeats the choices of a run, not its timing.
+// FAULTS_START is how long PostgreSQL takes for each connection that it accepts, one after the other.
 func TestFaults(t *testing.T) {
 	if os.Getenv("FAULTS_ONLY") == "list" {
 		t.Skipf("the faults:\n%s", faultList())
@@ -30,6 +31,9 @@ func TestFaults(t *testing.T) {
 	seed, began := seedOf(t), time.Now()
 	t.Logf("FAULTS_SEED=%d", seed)
 	l := &lab{t: t, rng: newRNG(seed, "faults"), stores: startStores(t, replicaCount), history: &history{}}
+	if text := os.Getenv("FAULTS_START"); text != "" {
+		l.slowStarts(text)
+	}
 	sequence := l.ordered(t)
 	l.cluster = startCluster(t, l.stores, clock.New(t))
 	l.oracle = newOracle(l.cluster, newJournal(t), l.history, replicaCount)

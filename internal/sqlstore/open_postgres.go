@@ -14,9 +14,6 @@ import (
 	"gorm.io/gorm/logger"
 )
 
-// connectTimeout bounds the making of a connection, unless the URL says otherwise.
-const connectTimeout = 2 * time.Second
-
 // openPostgres opens the pool. Statements are prepared once per connection by pgx; behind a pooler that cannot carry them,
 // the URL says default_query_exec_mode=exec.
 func openPostgres(ctx context.Context, c Config) (*DB, error) {
@@ -24,11 +21,7 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	health := &poolHealth{log: c.Log, base: time.Now()}
-	pool := postgresPool(config, c, changeTimeout, health)
-	pool.SetMaxOpenConns(c.MaxConns)
-	pool.SetMaxIdleConns(c.MaxConns)
-	pool.SetConnMaxLifetime(connLifetime)
+	pool, health := postgresPool(config, c, changeTimeout)
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	if err := pool.PingContext(ctx); err != nil {
@@ -42,7 +35,11 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	}
 	return &DB{
 		dialect: postgresDialect(), write: handle, read: handle, committed: c.Committed, unreplicated: &health.unreplicated, confirm: c.Confirm,
-		frozen: frozenTimeout, unbounded: func() *sql.DB { return postgresPool(config, c, 0, health) },
+		frozen: frozenTimeout,
+		unbounded: func() *sql.DB {
+			pool, _ := postgresPool(config, c, 0)
+			return pool
+		},
 	}, nil
 }
 
@@ -61,7 +58,7 @@ func gormOn(dialector gorm.Dialector) (*gorm.DB, error) {
 }
 
 // postgresPool returns a pool whose connections keep what they acknowledge. statementTimeout 0 means none.
-func postgresPool(config *pgx.ConnConfig, c Config, statementTimeout time.Duration, health *poolHealth) *sql.DB {
+func postgresPool(config *pgx.ConnConfig, c Config, statementTimeout time.Duration) (*sql.DB, *poolHealth) {
 	config = config.Copy()
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
@@ -73,16 +70,19 @@ func postgresPool(config *pgx.ConnConfig, c Config, statementTimeout time.Durati
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 3,
 	}}
-	config.DialFunc = dialer.DialContext
+	health := &poolHealth{log: c.Log, base: time.Now(), pacer: newPacer(c.MaxConns)}
+	config.DialFunc = health.pacer.dial(dialer)
 	config.Tracer = health
 	config.OnNotice = health.notice
-	return stdlib.OpenDB(*config,
+	pool := health.pacer.open(stdlib.GetConnector(*config,
 		stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
 			health.opened(conn)
 			return prepareSession(ctx, conn, c.InsecureSkipFsyncCheck, statementTimeout)
 		}),
 		stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return false }),
-		stdlib.OptionResetSession(health.reset))
+		stdlib.OptionResetSession(health.reset)), config.ConnectTimeout)
+	pool.SetConnMaxLifetime(connLifetime)
+	return pool, health
 }
 
 // prepareSession sets what every connection must have, whatever the role's and the database's defaults are, and refuses a

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,12 +13,17 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// poolHealth drops pooled connections that are as old as one that has just failed: after an outage in which connections
-// went half-open, each of them would otherwise cost some caller a timeout.
+// poolHealth drops pooled connections that were there already when a statement began whose connection failed: after an
+// outage in which connections went half-open, each of them would otherwise cost some caller a timeout. What was opened since
+// has shown that it works. New ones are made at the pacer's pace.
 type poolHealth struct {
 	log    *slog.Logger
+	pacer  *pacer
 	base   time.Time    // moments are counted from here, on the monotonic clock
-	failed atomic.Int64 // when a connection last failed, in nanoseconds; 0: never
+	failed atomic.Int64 // when the last statement began whose connection failed, in nanoseconds; 0: none has
+
+	mu     sync.Mutex
+	logged time.Time // when that was last logged
 
 	unreplicated atomic.Int64 // commits that PostgreSQL has acknowledged and perhaps not replicated
 }
@@ -33,27 +39,43 @@ func (h *poolHealth) notice(_ *pgconn.PgConn, notice *pgconn.Notice) {
 // logEvery keeps an outage from filling the log.
 const logEvery = 10 * time.Second
 
-// openedAt is the key under which a connection carries when it was opened.
-const openedAt = "signet.opened_at"
+// Keys under which a connection carries when it was opened, and when its last statement began.
+const (
+	openedAt = "signet.opened_at"
+	begunAt  = "signet.begun_at"
+)
 
 func (h *poolHealth) opened(conn *pgx.Conn) {
 	conn.PgConn().CustomData()[openedAt] = int64(time.Since(h.base))
 }
 
 // TraceQueryStart implements pgx.QueryTracer.
-func (h *poolHealth) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+func (h *poolHealth) TraceQueryStart(ctx context.Context, conn *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	conn.PgConn().CustomData()[begunAt] = int64(time.Since(h.base))
 	return ctx
 }
 
 // TraceQueryEnd implements pgx.QueryTracer. A caller that went away says nothing about the server.
 func (h *poolHealth) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryEndData) {
 	if data.Err != nil && conn.IsClosed() && !errors.Is(data.Err, context.Canceled) {
-		now := int64(time.Since(h.base))
-		before := h.failed.Swap(now)
-		if before == 0 || time.Duration(now-before) > logEvery {
+		h.pacer.lost()
+		begun, _ := conn.PgConn().CustomData()[begunAt].(int64)
+		if h.failedIn(begun) {
 			h.log.LogAttrs(ctx, slog.LevelWarn, "database connection failed", slog.String("error", data.Err.Error()))
 		}
 	}
+}
+
+// failedIn notes when the statement began whose connection failed, and says whether the log should hear of it.
+func (h *poolHealth) failedIn(begun int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.failed.Store(max(h.failed.Load(), begun))
+	quiet := !h.logged.IsZero() && time.Since(h.logged) < logEvery
+	if !quiet {
+		h.logged = time.Now()
+	}
+	return !quiet
 }
 
 // reset runs before a pooled connection is used again. It costs no round trip: CheckConn reads what the kernel has.
@@ -61,6 +83,7 @@ func (h *poolHealth) reset(_ context.Context, conn *pgx.Conn) error {
 	opened, _ := conn.PgConn().CustomData()[openedAt].(int64)
 	//nolint:staticcheck // what it recommends instead costs a round trip; what this misses, the statement finds
 	if opened <= h.failed.Load() || conn.PgConn().CheckConn() != nil {
+		h.pacer.lost()
 		return driver.ErrBadConn
 	}
 	return nil
