@@ -119,7 +119,10 @@ func postgresFull(t *testing.T, directory, size string, survives bool, waste fun
 				eventually(t, backWithin, "answer "+when, func() bool {
 					got := s.introspect(watch, token)
 					if got.active() {
-						t.Errorf("%s: a revoked token is active", when)
+						t.Fatalf("%s: a revoked token is active", when)
+					}
+					if !got.inactive() {
+						got.undecided(t, "introspect a revoked token "+when, decidedWithin)
 					}
 					return got.inactive()
 				})

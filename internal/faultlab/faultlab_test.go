@@ -32,7 +32,11 @@ func TestFaults(t *testing.T) {
 	t.Logf("FAULTS_SEED=%d", seed)
 	l := &lab{t: t, rng: newRNG(seed, "faults"), stores: startStores(t, replicaCount), history: &history{}}
 	if text := os.Getenv("FAULTS_START"); text != "" {
-		l.slowStarts(text)
+		each, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatalf("FAULTS_START: %v", err)
+		}
+		l.stores.startSlowly(t, each)
 	}
 	sequence := l.ordered(t)
 	l.cluster = startCluster(t, l.stores, clock.New(t))

@@ -1,10 +1,6 @@
 package faultlab
 
-import (
-	"time"
-
-	"github.com/seed-1972b8eb/signet/internal/servertest/faultproxy"
-)
+import "github.com/seed-1972b8eb/signet/internal/servertest/faultproxy"
 
 func toRedis(l *line) []*faultproxy.Proxy    { return []*faultproxy.Proxy{l.redis} }
 func toPostgres(l *line) []*faultproxy.Proxy { return []*faultproxy.Proxy{l.postgres} }
@@ -63,17 +59,4 @@ func (l *lab) partition() func() {
 		return l.on(toBoth, (*faultproxy.Proxy).Cut)
 	}
 	return l.on(toBoth, (*faultproxy.Proxy).Hang)
-}
-
-// slowStarts puts a PostgreSQL that takes a while for each new session behind the proxies of all replicas.
-func (l *lab) slowStarts(text string) {
-	each, err := time.ParseDuration(text)
-	if err != nil {
-		l.t.Fatalf("FAULTS_START: %v", err)
-	}
-	slow := faultproxy.New(l.t, l.stores.postgres.Addr())
-	slow.SetStart(each)
-	for _, line := range l.stores.lines {
-		line.postgres.Point(slow.Addr())
-	}
 }

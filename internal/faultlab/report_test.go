@@ -114,8 +114,9 @@ func (l *lab) writeResults(t testing.TB, path string, seed uint64, began time.Ti
 		return
 	}
 	defer func() { _ = file.Close() }()
-	if _, err := fmt.Fprintf(file, "%s commit=%s seed=%d took=%v faults=%d %s write_again_max=%v trust_again_max=%v without_redis_max=%v\n",
-		began.UTC().Format(time.RFC3339), strings.TrimSpace(string(commit)), seed, time.Since(began).Round(time.Second), all.times, l.line(),
+	if _, err := fmt.Fprintf(file, "%s commit=%s seed=%d start=%q took=%v faults=%d %s write_again_max=%v trust_again_max=%v without_redis_max=%v\n",
+		began.UTC().Format(time.RFC3339), strings.TrimSpace(string(commit)), seed, os.Getenv("FAULTS_START"),
+		time.Since(began).Round(time.Second), all.times, l.line(),
 		all.write.Round(time.Millisecond), all.trust.Round(time.Millisecond), l.counts.without.Round(time.Millisecond)); err != nil {
 		t.Errorf("write results: %v", err)
 	}

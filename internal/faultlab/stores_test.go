@@ -49,6 +49,16 @@ func startStores(t testing.TB, replicas int, settings ...string) *stores {
 	return s
 }
 
+// startSlowly has PostgreSQL take a while for each connection of a replica, one after the other.
+func (s *stores) startSlowly(t testing.TB, each time.Duration) {
+	t.Helper()
+	slow := faultproxy.New(t, s.postgres.Addr())
+	slow.SetStart(each)
+	for _, line := range s.lines {
+		line.postgres.Point(slow.Addr())
+	}
+}
+
 func openPostgres(t testing.TB, url string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("pgx", url)

@@ -74,6 +74,7 @@ type DB struct {
 
 	unreplicated *atomic.Int64 // see poolHealth; nil for SQLite
 	frozen       time.Duration // frozenTimeout, but for tests; of PostgreSQL
+	maxConns     int           // of PostgreSQL
 	opened       time.Time     // see patient; zero for PostgreSQL
 
 	// one holds the one change that runs, from before its transaction until committed was told. nil for PostgreSQL, where confirm
@@ -81,7 +82,7 @@ type DB struct {
 	one chan struct{}
 
 	// unbounded opens a pool of PostgreSQL without timeouts, for migrations; nil for SQLite, which has none.
-	unbounded func() *sql.DB
+	unbounded func(ctx context.Context) *sql.DB
 }
 
 // Open opens a database that is there: it creates nothing and migrates nothing (see Create and Migrate), and refuses one

@@ -40,11 +40,7 @@ func (db *DB) Exclusive(ctx context.Context, name string, do func(ctx context.Co
 }
 
 func (db *DB) alone(ctx context.Context, name string, do func()) error {
-	pool, err := db.write.DB()
-	if err != nil {
-		return err
-	}
-	if pool.Stats().MaxOpenConnections == 1 {
+	if db.maxConns == 1 {
 		return errOneConnection
 	}
 	return db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {

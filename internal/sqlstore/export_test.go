@@ -3,6 +3,8 @@ package sqlstore
 import (
 	"context"
 	"time"
+
+	"gorm.io/gorm"
 )
 
 // Limits, for tests that go beyond them.
@@ -32,6 +34,13 @@ func (db *DB) ReadText(ctx context.Context, write bool, query string, args ...an
 	}
 	var text string
 	err := handle.WithContext(ctx).Raw(query, args...).Row().Scan(&text)
+	return text, err
+}
+
+// TransactText reads one value as text in a transaction.
+func (db *DB) TransactText(ctx context.Context, query string) (string, error) {
+	var text string
+	err := db.transact(ctx, func(tx *gorm.DB) error { return tx.Raw(query).Row().Scan(&text) })
 	return text, err
 }
 

@@ -160,7 +160,7 @@ func (db *DB) up(ctx context.Context, version int64) error {
 		}
 		options = append(options, goose.WithSessionLocker(locker))
 		dialect = goose.DialectPostgres
-		pool = db.unbounded()
+		pool = db.unbounded(ctx)
 		defer func() { _ = pool.Close() }()
 	} else if pool, err = db.write.DB(); err != nil {
 		return err

@@ -14,6 +14,9 @@ import (
 	"gorm.io/gorm/logger"
 )
 
+// connectTimeout bounds the making of a connection, unless the URL says otherwise.
+const connectTimeout = 2 * time.Second
+
 // openPostgres opens the pool. Statements are prepared once per connection by pgx; behind a pooler that cannot carry them,
 // the URL says default_query_exec_mode=exec.
 func openPostgres(ctx context.Context, c Config) (*DB, error) {
@@ -21,7 +24,7 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	pool, health := postgresPool(config, c, changeTimeout)
+	pool, health := postgresPool(ctx, config, c, changeTimeout)
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	if err := pool.PingContext(ctx); err != nil {
@@ -35,9 +38,9 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	}
 	return &DB{
 		dialect: postgresDialect(), write: handle, read: handle, committed: c.Committed, unreplicated: &health.unreplicated, confirm: c.Confirm,
-		frozen: frozenTimeout,
-		unbounded: func() *sql.DB {
-			pool, _ := postgresPool(config, c, 0)
+		frozen: frozenTimeout, maxConns: c.MaxConns,
+		unbounded: func(ctx context.Context) *sql.DB {
+			pool, _ := postgresPool(ctx, config, c, 0)
 			return pool
 		},
 	}, nil
@@ -57,8 +60,9 @@ func gormOn(dialector gorm.Dialector) (*gorm.DB, error) {
 	return handle, nil
 }
 
-// postgresPool returns a pool whose connections keep what they acknowledge. statementTimeout 0 means none.
-func postgresPool(config *pgx.ConnConfig, c Config, statementTimeout time.Duration) (*sql.DB, *poolHealth) {
+// postgresPool returns a pool whose connections keep what they acknowledge, with a health and a pace of its own.
+// statementTimeout 0 means none.
+func postgresPool(ctx context.Context, config *pgx.ConnConfig, c Config, statementTimeout time.Duration) (*sql.DB, *poolHealth) {
 	config = config.Copy()
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
@@ -70,17 +74,21 @@ func postgresPool(config *pgx.ConnConfig, c Config, statementTimeout time.Durati
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 3,
 	}}
-	health := &poolHealth{log: c.Log, base: time.Now(), pacer: newPacer(c.MaxConns)}
-	config.DialFunc = health.pacer.dial(dialer)
+	// Each host of the URL has the timeout for itself, and then the session.
+	pacer := newPacer(ctx, c.MaxConns, time.Duration(2+len(config.Fallbacks))*config.ConnectTimeout)
+	health := &poolHealth{log: c.Log, base: time.Now(), pacer: pacer}
+	config.DialFunc = pacer.dial(dialer)
 	config.Tracer = health
 	config.OnNotice = health.notice
-	pool := health.pacer.open(stdlib.GetConnector(*config,
+	pool := pacer.open(stdlib.GetConnector(*config,
 		stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
 			health.opened(conn)
+			ctx, cancel := context.WithTimeout(ctx, config.ConnectTimeout)
+			defer cancel()
 			return prepareSession(ctx, conn, c.InsecureSkipFsyncCheck, statementTimeout)
 		}),
 		stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return false }),
-		stdlib.OptionResetSession(health.reset)), config.ConnectTimeout)
+		stdlib.OptionResetSession(health.reset)))
 	pool.SetConnMaxLifetime(connLifetime)
 	return pool, health
 }

@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -30,17 +31,11 @@ func busy(t *testing.T, db *sqlstore.DB) {
 // recovers asks again and again until it gets an answer, and fails when that takes too long.
 func recovers(t *testing.T, db *sqlstore.DB, start time.Time) {
 	t.Helper()
-	for {
-		_, err := check(t.Context(), db, revocations.Token{JTI: "j"})
-		took := time.Since(start)
-		if err == nil && took <= backWithin {
-			t.Logf("back after %v", took.Round(time.Millisecond))
-			break
-		}
-		if took > backWithin {
-			t.Fatalf("not back after %v: %v", took, err)
-		}
+	took, err := back(t, db, start)
+	if err != nil {
+		t.Fatalf("not back after %v: %v", took, err)
 	}
+	t.Logf("back after %v", took.Round(time.Millisecond))
 	// And every connection of the pool works.
 	for range 20 {
 		if _, err := check(t.Context(), db, revocations.Token{JTI: "j"}); err != nil {
@@ -51,6 +46,22 @@ func recovers(t *testing.T, db *sqlstore.DB, start time.Time) {
 		t.Errorf("after the recovery: %v", err)
 	}
 }
+
+// back asks until it gets an answer in time, or it is too late.
+func back(t *testing.T, db *sqlstore.DB, start time.Time) (time.Duration, error) {
+	t.Helper()
+	for {
+		_, err := check(t.Context(), db, revocations.Token{JTI: "j"})
+		switch took := time.Since(start); {
+		case took <= backWithin && err == nil:
+			return took, nil
+		case took > backWithin:
+			return took, errors.Join(errLate, err)
+		}
+	}
+}
+
+var errLate = errors.New("too late")
 
 func hour(jti string) revocations.Revocation {
 	return revocations.Revocation{JTI: jti, ClientID: "client_1", ExpiresAt: now().Add(time.Hour), RevokedAt: now()}

@@ -6,22 +6,21 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
-	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 )
 
+// For how long no connection is tried after one could not be made; doubled each time. One that was refused leaves nothing
+// in the server's queue, and counts for the shortest.
 const (
-	// connectTimeout bounds the making of a connection, unless the URL says otherwise.
-	connectTimeout = 2 * time.Second
-	// cancelTimeout bounds how long a request to cancel a statement waits for its turn, and then for its answer.
-	cancelTimeout = time.Second
-	// How long no connection is tried after one could not be made: longer each time that one was begun.
-	shortestPause = 50 * time.Millisecond
-	longestPause  = 400 * time.Millisecond
+	minBackoff = 50 * time.Millisecond
+	maxBackoff = 400 * time.Millisecond
 )
+
+// spareLife is how long a connection is kept whose caller went away before it was made.
+const spareLife = 5 * time.Second
 
 // pacer keeps a replica from making its database's trouble worse. PostgreSQL starts a process for each connection, also for
 // one that was given up or reset while it waited to be accepted. When connections break, a pool that makes all of them anew
@@ -29,161 +28,227 @@ const (
 // connections that nobody wants any more, and none succeeds for as long as that goes on.
 //
 // So the pool shrinks to what works and one more, and grows by one with each connection made: callers share what there is
-// while one is made for them. When one could not be made, all who wait are told, and none is tried for a moment. Of the
-// connections over which pgx asks the server to cancel a statement that it does not wait for any more, there is one at a time.
-// Safe for concurrent use.
+// while one is made. After one could not be made, none is tried for a moment, and who has nothing to share is told. No
+// attempt is given up because its caller went away: the next caller takes it over. Safe for concurrent use.
+//
+// Its lock is held when it asks the pool, and never the other way round: database/sql calls a connector without its own.
 type pacer struct {
-	most       int           // connections while all is well
-	cancelling chan struct{} // holds the one request to cancel
+	connector driver.Connector
+	timeout   time.Duration // of one attempt
+	maxConns  int
+	ended     context.Context //nolint:containedctx // of the pool, which outlives each caller
+	end       context.CancelFunc
+	attempts  sync.WaitGroup
+	canceling chan struct{} // holds the one request to cancel a statement
 
-	mu      sync.Mutex
-	pool    *sql.DB
-	size    int // connections now, 1 to most
-	pending int // of them, those that are being made
-	pause   time.Duration
-	resume  time.Time // no connection is made before
-	failure error     // of the last that could not be made
+	mu        sync.Mutex
+	pool      *sql.DB
+	limit     int        // connections that the pool may have now, 1 to maxConns
+	pending   int        // callers that wait for a connection to be made; the pool counts each as one
+	orphans   []*attempt // those that no caller waits for
+	backoff   time.Duration
+	notBefore time.Time // no connection is tried before
+	lastErr   error     // of the last that could not be made
 }
 
-func newPacer(most int) *pacer {
-	return &pacer{most: most, size: most, cancelling: make(chan struct{}, 1)}
+// attempt is a connection that is being made.
+type attempt struct {
+	done chan struct{} // closed when the rest is there
+	conn driver.Conn
+	err  error
 }
 
-// open returns the pool.
-func (p *pacer) open(c driver.Connector, timeout time.Duration) *sql.DB {
-	pool := sql.OpenDB(pacedConnector{c, p, timeout})
+func newPacer(ctx context.Context, maxConns int, timeout time.Duration) *pacer {
+	p := &pacer{timeout: timeout, maxConns: maxConns, canceling: make(chan struct{}, 1)}
+	p.ended, p.end = context.WithCancel(context.WithoutCancel(ctx))
+	return p
+}
+
+// open makes the pool that the pacer resizes, of connections by c. It is called once.
+func (p *pacer) open(c driver.Connector) *sql.DB {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pool = pool
-	p.resize(p.most)
-	return pool
+	p.connector, p.pool = c, sql.OpenDB(p)
+	p.setLimit(p.maxConns)
+	return p.pool
 }
 
-type pacedConnector struct {
-	driver.Connector
-	pacer   *pacer
-	timeout time.Duration // of one connection, until it is ready
-}
+// Driver implements driver.Connector.
+func (p *pacer) Driver() driver.Driver { return p.connector.Driver() }
 
-// connectKey is the key under which a context says that it is Connect's.
+// connectKey is the key under which a context says that a connection of the pool is being made.
 type connectKey struct{}
 
 // Connect implements driver.Connector.
-func (c pacedConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	if err := c.pacer.begin(1); err != nil {
+func (p *pacer) Connect(ctx context.Context) (driver.Conn, error) {
+	a, err := p.join() //nolint:contextcheck // an attempt is nobody's
+	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, connectKey{}, true), c.timeout)
+	select {
+	case <-a.done:
+		p.took(a)
+		return a.conn, a.err
+	case <-ctx.Done():
+		p.leave(a)
+		return nil, context.Cause(ctx)
+	}
+}
+
+// join takes over an attempt that nobody waits for, or begins one.
+func (p *pacer) join() (*attempt, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.orphans) > 0 {
+		p.pending++
+		a := p.orphans[0]
+		p.orphans = p.orphans[1:]
+		return a, nil
+	}
+	if err := p.mayConnect(); err != nil {
+		return nil, err
+	}
+	p.pending++
+	a := &attempt{done: make(chan struct{})}
+	p.attempts.Go(func() { p.run(a) })
+	return a, nil
+}
+
+// mayConnect says whether a connection may be tried now; p.mu is held.
+func (p *pacer) mayConnect() error {
+	if p.paused() {
+		return fmt.Errorf("connection postponed after a failure: %w", p.lastErr)
+	}
+	return p.ended.Err()
+}
+
+func (p *pacer) paused() bool { return time.Now().Before(p.notBefore) }
+
+// run makes the connection, for whoever waits for it then.
+func (p *pacer) run(a *attempt) {
+	ctx, cancel := context.WithTimeout(context.WithValue(p.ended, connectKey{}, true), p.timeout)
 	defer cancel()
-	conn, err := c.Connector.Connect(ctx)
-	c.pacer.end(1, err)
-	return conn, err //nolint:wrapcheck // it is the connector's, whoever asked
-}
-
-// begin says whether a connection may be made; pooled is 1 if it is one of the pool's, and 0 otherwise.
-func (p *pacer) begin(pooled int) error {
+	a.conn, a.err = p.connector.Connect(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if time.Now().Before(p.resume) {
-		return fmt.Errorf("no connection is made for a moment, because: %w", p.failure)
+	close(a.done)
+	if a.err != nil {
+		p.fail(a.err)
+	} else {
+		p.backoff = 0
 	}
-	p.pending += pooled
-	return nil
+	if slices.Contains(p.orphans, a) {
+		p.keep(a)
+	}
 }
 
-// end takes the outcome. A connection that its caller called off says nothing about the server.
-func (p *pacer) end(pooled int, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.pending -= pooled
-	switch {
-	case err == nil:
-		p.pause = 0
-		p.resize(min(p.size+pooled, p.most))
-	case !errors.Is(err, context.Canceled):
-		p.pause = min(max(2*p.pause, shortestPause), longestPause)
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			p.pause = shortestPause // it has left nothing behind
+// keep keeps a connection that nobody waits for, for a while; p.mu is held.
+func (p *pacer) keep(a *attempt) {
+	drop := func() {
+		p.orphans = slices.DeleteFunc(p.orphans, func(other *attempt) bool { return other == a })
+	}
+	if a.err != nil {
+		drop()
+		return
+	}
+	time.AfterFunc(spareLife, func() {
+		p.mu.Lock()
+		spare := slices.Contains(p.orphans, a)
+		drop()
+		p.mu.Unlock()
+		if spare {
+			_ = a.conn.Close()
 		}
-		p.resume = time.Now().Add(p.pause)
-		p.failure = err
-		p.resize(p.works())
+	})
+}
+
+// took is told when a caller has the outcome of its attempt, before the pool knows.
+func (p *pacer) took(a *attempt) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pending--
+	if a.err != nil {
+		p.shrink(1)
+	} else {
+		p.grow()
 	}
 }
 
-// lost says that a connection of the pool broke, before the pool knows.
+// leave is told when a caller does not wait any more.
+func (p *pacer) leave(a *attempt) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pending--
+	p.orphans = append(p.orphans, a)
+	select {
+	case <-a.done:
+		p.keep(a)
+	default: // run will
+	}
+}
+
+// fail notes that a connection could not be made; p.mu is held. What fails together counts once.
+func (p *pacer) fail(err error) {
+	p.lastErr = err
+	if p.paused() {
+		return
+	}
+	p.backoff = min(max(2*p.backoff, minBackoff), maxBackoff)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		p.backoff = minBackoff
+	}
+	p.notBefore = time.Now().Add(p.backoff)
+	p.shrink(0)
+	time.AfterFunc(p.backoff, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.grow()
+	})
+}
+
+// lost is told when a connection of the pool broke, before the pool knows.
 func (p *pacer) lost() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.resize(min(p.size, p.works()))
+	p.shrink(1)
 }
 
-// works is the number of connections that are not being made, but at least 1; p.mu is held.
-func (p *pacer) works() int { return max(1, p.pool.Stats().OpenConnections-p.pending) }
+// shrink lowers the limit to what there is room for, when so many of the connections that the pool counts are gone; p.mu is
+// held.
+func (p *pacer) shrink(gone int) { p.setLimit(min(p.limit, p.room(gone))) }
 
-// resize gives the pool a size; p.mu is held.
-func (p *pacer) resize(size int) {
-	p.size = size
-	p.pool.SetMaxOpenConns(size)
-	p.pool.SetMaxIdleConns(p.most) // which the other has lowered
-}
+// grow raises the limit to what there is room for; p.mu is held.
+func (p *pacer) grow() { p.setLimit(max(p.limit, p.room(0))) }
 
-// dial returns the dial function of pgx. What is not dialled for Connect is dialled to cancel a statement.
-func (p *pacer) dial(dialer *net.Dialer) func(ctx context.Context, network, address string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		if ctx.Value(connectKey{}) != nil {
-			return dialer.DialContext(ctx, network, address)
-		}
-		ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
-		defer cancel()
-		select {
-		case p.cancelling <- struct{}{}:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-		conn, err := p.dialCancel(ctx, dialer, network, address)
-		if err != nil {
-			<-p.cancelling
-		}
-		return conn, err
+// room is the number of connections that are there, and one more to make unless some are being made or none may.
+func (p *pacer) room(gone int) int {
+	there := p.pool.Stats().OpenConnections - p.pending - gone
+	more := max(p.pending, 1)
+	if p.paused() {
+		more = p.pending
 	}
+	return min(max(there+more, 1), p.maxConns)
 }
 
-func (p *pacer) dialCancel(ctx context.Context, dialer *net.Dialer, network, address string) (net.Conn, error) {
-	if err := p.begin(0); err != nil {
-		return nil, err
+// setLimit resizes the pool; p.mu is held.
+func (p *pacer) setLimit(limit int) {
+	p.limit = limit
+	p.pool.SetMaxOpenConns(limit)
+	p.pool.SetMaxIdleConns(p.maxConns) // which the other lowers, and does not raise again
+}
+
+// Close implements io.Closer, for sql.DB.Close. Callers that still wait get an error.
+func (p *pacer) Close() error {
+	p.mu.Lock()
+	p.end()
+	p.mu.Unlock()
+	p.attempts.Wait()
+	p.mu.Lock()
+	orphans := p.orphans
+	p.orphans = nil
+	p.mu.Unlock()
+	for _, a := range orphans {
+		_ = a.conn.Close()
 	}
-	conn, err := dialer.DialContext(ctx, network, address)
-	if err != nil {
-		p.end(0, err)
-		return nil, err //nolint:wrapcheck // it is the dialer's
-	}
-	_ = conn.SetDeadline(time.Now().Add(cancelTimeout))
-	return &cancelConn{Conn: conn, pacer: p}, nil
-}
-
-// cancelConn is the connection of a request to cancel, which the server ends when it has done so.
-type cancelConn struct {
-	net.Conn
-	pacer *pacer
-	once  sync.Once
-	err   error
-}
-
-// Read implements net.Conn.
-func (c *cancelConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if err != nil && !errors.Is(err, io.EOF) {
-		c.err = err
-	}
-	return n, err //nolint:wrapcheck // it is the connection's
-}
-
-// Close implements net.Conn.
-func (c *cancelConn) Close() error {
-	c.once.Do(func() {
-		c.pacer.end(0, c.err)
-		<-c.pacer.cancelling
-	})
-	return c.Conn.Close() //nolint:wrapcheck // it is the connection's
+	return nil
 }

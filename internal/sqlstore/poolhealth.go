@@ -23,7 +23,7 @@ type poolHealth struct {
 	failed atomic.Int64 // when the last statement began whose connection failed, in nanoseconds; 0: none has
 
 	mu     sync.Mutex
-	logged time.Time // when that was last logged
+	logged time.Time // when a failure last was
 
 	unreplicated atomic.Int64 // commits that PostgreSQL has acknowledged and perhaps not replicated
 }
@@ -55,19 +55,20 @@ func (h *poolHealth) TraceQueryStart(ctx context.Context, conn *pgx.Conn, _ pgx.
 	return ctx
 }
 
-// TraceQueryEnd implements pgx.QueryTracer. A caller that went away says nothing about the server.
+// TraceQueryEnd implements pgx.QueryTracer. A caller that went away says nothing about the server, and what is asked of a
+// connection that is closed already, such as to roll back, says nothing new.
 func (h *poolHealth) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryEndData) {
-	if data.Err != nil && conn.IsClosed() && !errors.Is(data.Err, context.Canceled) {
+	if data.Err != nil && conn.IsClosed() && !errors.Is(data.Err, context.Canceled) && !errors.Is(data.Err, pgconn.ErrConnClosed) {
 		h.pacer.lost()
 		begun, _ := conn.PgConn().CustomData()[begunAt].(int64)
-		if h.failedIn(begun) {
+		if h.noteFailure(begun) {
 			h.log.LogAttrs(ctx, slog.LevelWarn, "database connection failed", slog.String("error", data.Err.Error()))
 		}
 	}
 }
 
-// failedIn notes when the statement began whose connection failed, and says whether the log should hear of it.
-func (h *poolHealth) failedIn(begun int64) bool {
+// noteFailure notes when the statement began whose connection failed, and says whether the log should hear of it.
+func (h *poolHealth) noteFailure(begun int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.failed.Store(max(h.failed.Load(), begun))
@@ -83,7 +84,7 @@ func (h *poolHealth) reset(_ context.Context, conn *pgx.Conn) error {
 	opened, _ := conn.PgConn().CustomData()[openedAt].(int64)
 	//nolint:staticcheck // what it recommends instead costs a round trip; what this misses, the statement finds
 	if opened <= h.failed.Load() || conn.PgConn().CheckConn() != nil {
-		h.pacer.lost()
+		h.pacer.lost() // before database/sql makes another in its place
 		return driver.ErrBadConn
 	}
 	return nil

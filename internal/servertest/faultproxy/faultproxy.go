@@ -1,5 +1,5 @@
 // Package faultproxy puts a TCP proxy with faults between a test and a server: latency, refused connections,
-// resets, and connections on which nothing moves. Real server processes come from pgtest and redistest.
+// resets, slow starts, and connections on which nothing moves. Real server processes come from pgtest and redistest.
 package faultproxy
 
 import (
@@ -18,22 +18,25 @@ type Proxy struct {
 	t     testing.TB
 	port  *daemon.Port
 	tasks sync.WaitGroup
-	ended chan struct{}
 
-	mu       sync.Mutex
-	upstream string
-	latency  time.Duration
-	starting time.Duration
-	accepted int
-	listener net.Listener  // nil while cut
-	open     chan struct{} // closed while bytes may pass
-	links    map[*link]struct{}
+	mu        sync.Mutex
+	upstream  string
+	latency   time.Duration
+	startTime time.Duration
+	restarted chan struct{} // closed when startTime changes
+	accepted  int
+	listener  net.Listener  // nil while cut
+	open      chan struct{} // closed while bytes may pass
+	links     map[*link]struct{}
 }
 
 // New starts a proxy to upstream, a host:port, on a free port of 127.0.0.1. It ends with the test.
 func New(t testing.TB, upstream string) *Proxy {
 	t.Helper()
-	p := &Proxy{t: t, upstream: upstream, ended: make(chan struct{}), open: make(chan struct{}), links: make(map[*link]struct{})}
+	p := &Proxy{
+		t: t, upstream: upstream,
+		restarted: make(chan struct{}), open: make(chan struct{}), links: make(map[*link]struct{}),
+	}
 	close(p.open)
 	for range 5 { // somebody else may take the port first
 		port, err := daemon.ReservePort()
@@ -85,12 +88,19 @@ func (p *Proxy) SetLatency(d time.Duration) {
 	p.latency = d
 }
 
-// SetStart makes the proxy accept one connection after another, each d after the one before, as a server does that starts a
-// process for each. Those that their clients have given up meanwhile cost the same.
+// SetStart makes the proxy hold each connection for d before it forwards, one connection after the other, as a server does
+// that starts a process for each. One that its client has given up meanwhile takes as long. The one that is held when d
+// changes is let go.
 func (p *Proxy) SetStart(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.starting = d
+	p.setStart(d)
+}
+
+func (p *Proxy) setStart(d time.Duration) {
+	p.startTime = d
+	close(p.restarted)
+	p.restarted = make(chan struct{})
 }
 
 // Accepted is the number of connections that the proxy has accepted.
@@ -134,7 +144,8 @@ func (p *Proxy) Hang() {
 func (p *Proxy) Heal() {
 	p.t.Helper()
 	p.mu.Lock()
-	p.latency, p.starting = 0, 0
+	p.latency = 0
+	p.setStart(0)
 	if !p.passing() {
 		close(p.open)
 	}
@@ -204,11 +215,11 @@ func (p *Proxy) accept(listener net.Listener) {
 func (p *Proxy) start() {
 	p.mu.Lock()
 	p.accepted++
-	starting := p.starting
+	startTime, restarted := p.startTime, p.restarted
 	p.mu.Unlock()
 	select {
-	case <-time.After(starting):
-	case <-p.ended:
+	case <-time.After(startTime):
+	case <-restarted:
 	}
 }
 
@@ -220,8 +231,8 @@ func (p *Proxy) forget(one *link) {
 
 // close ends the proxy and returns when its goroutines have ended.
 func (p *Proxy) close() {
-	close(p.ended)
 	p.Cut()
+	p.SetStart(0)
 	p.tasks.Wait()
 	p.port.Release()
 }

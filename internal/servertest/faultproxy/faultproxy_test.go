@@ -253,6 +253,16 @@ func TestSlowStart(t *testing.T) {
 	if n := proxy.Accepted(); n != 2 {
 		t.Errorf("accepted %d connections, want 2", n)
 	}
+	proxy.SetStart(time.Hour)
+	held := dial(t, proxy.Addr())
+	for proxy.Accepted() < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	proxy.Heal()
+	mustAnswer(t, held)
 	proxy.SetStart(time.Hour) // which must not hold up the end of the test
 	dial(t, proxy.Addr())
+	for proxy.Accepted() < 4 {
+		time.Sleep(time.Millisecond)
+	}
 }
