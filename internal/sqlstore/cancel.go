@@ -49,7 +49,7 @@ func (p *pacer) dialCancel(ctx context.Context, dialer *net.Dialer, network, add
 		err = conn.SetDeadline(time.Now().Add(cancelTimeout))
 	}
 	if err != nil {
-		p.canceled(err)
+		p.canceled(err) //nolint:contextcheck // what it sets off is nobody's
 		return nil, err //nolint:wrapcheck // it is the dialer's
 	}
 	return &cancelConn{Conn: conn, pacer: p}, nil

@@ -85,7 +85,11 @@ func postgresPool(ctx context.Context, config *pgx.ConnConfig, c Config, stateme
 			health.opened(conn)
 			ctx, cancel := context.WithTimeout(ctx, config.ConnectTimeout)
 			defer cancel()
-			return prepareSession(ctx, conn, c.InsecureSkipFsyncCheck, statementTimeout)
+			err := prepareSession(ctx, conn, c.InsecureSkipFsyncCheck, statementTimeout)
+			if err != nil {
+				_ = conn.Close(ctx) // stdlib does not
+			}
+			return err
 		}),
 		stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return false }),
 		stdlib.OptionResetSession(health.reset)))

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // For how long no connection is tried after one could not be made; doubled each time. One that was refused leaves nothing
@@ -58,6 +60,23 @@ type attempt struct {
 	err  error
 }
 
+// ready says whether it has been made, or could not be.
+func (a *attempt) ready() bool {
+	select {
+	case <-a.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// pooledConn is a connection of the pool. stdlib's does not say that it is closed, so the pool would keep it, and count it,
+// until somebody wants to use it.
+type pooledConn struct{ *stdlib.Conn }
+
+// IsValid implements driver.Validator.
+func (c pooledConn) IsValid() bool { return !c.Conn.Conn().IsClosed() }
+
 func newPacer(ctx context.Context, maxConns int, timeout time.Duration) *pacer {
 	p := &pacer{timeout: timeout, maxConns: maxConns, canceling: make(chan struct{}, 1)}
 	p.ended, p.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -76,23 +95,32 @@ func (p *pacer) open(c driver.Connector) *sql.DB {
 // Driver implements driver.Connector.
 func (p *pacer) Driver() driver.Driver { return p.connector.Driver() }
 
-// connectKey is the key under which a context says that a connection of the pool is being made.
-type connectKey struct{}
+// Keys under which a context says that a connection of the pool is being made, and that none is wanted; see wake.
+type (
+	connectKey struct{}
+	wakeKey    struct{}
+)
 
 // Connect implements driver.Connector.
 func (p *pacer) Connect(ctx context.Context) (driver.Conn, error) {
+	if ctx.Value(wakeKey{}) != nil {
+		return nil, errWake
+	}
 	a, err := p.join() //nolint:contextcheck // an attempt is nobody's
 	if err != nil {
 		return nil, err
 	}
 	select {
 	case <-a.done:
-		p.took(a)
-		return a.conn, a.err
+		p.took(a) //nolint:contextcheck // as above
 	case <-ctx.Done():
 		p.leave(a)
 		return nil, context.Cause(ctx)
 	}
+	if a.err != nil {
+		return nil, a.err
+	}
+	return pooledConn{a.conn.(*stdlib.Conn)}, nil //nolint:forcetypeassert,errcheck // whose connector it is
 }
 
 // join takes over an attempt that nobody waits for, or begins one.
@@ -101,8 +129,9 @@ func (p *pacer) join() (*attempt, error) {
 	defer p.mu.Unlock()
 	if len(p.orphans) > 0 {
 		p.pending++
-		a := p.orphans[0]
-		p.orphans = p.orphans[1:]
+		i := max(slices.IndexFunc(p.orphans, (*attempt).ready), 0)
+		a := p.orphans[i]
+		p.orphans = slices.Delete(p.orphans, i, i+1)
 		return a, nil
 	}
 	if err := p.mayConnect(); err != nil {
@@ -151,7 +180,11 @@ func (p *pacer) keep(a *attempt) {
 		drop()
 		return
 	}
-	time.AfterFunc(spareLife, func() {
+	life := spareLife
+	if p.ended.Err() != nil {
+		life = 0
+	}
+	time.AfterFunc(life, func() {
 		p.mu.Lock()
 		spare := slices.Contains(p.orphans, a)
 		drop()
@@ -169,8 +202,9 @@ func (p *pacer) took(a *attempt) {
 	p.pending--
 	if a.err != nil {
 		p.shrink(1)
-	} else {
+	} else if p.limit < p.maxConns {
 		p.grow()
+		go p.wake()
 	}
 }
 
@@ -180,10 +214,8 @@ func (p *pacer) leave(a *attempt) {
 	defer p.mu.Unlock()
 	p.pending--
 	p.orphans = append(p.orphans, a)
-	select {
-	case <-a.done:
+	if a.ready() { // otherwise run will
 		p.keep(a)
-	default: // run will
 	}
 }
 
@@ -201,9 +233,22 @@ func (p *pacer) fail(err error) {
 	p.shrink(0)
 	time.AfterFunc(p.backoff, func() {
 		p.mu.Lock()
-		defer p.mu.Unlock()
 		p.grow()
+		p.mu.Unlock()
+		p.wake()
 	})
+}
+
+var errWake = errors.New("no connection is wanted")
+
+// wake has the pool make a connection for a caller that waits, which a higher limit alone does not: it looks when a connection
+// could not be made.
+func (p *pacer) wake() {
+	ctx, cancel := context.WithTimeout(context.WithValue(p.ended, wakeKey{}, true), time.Millisecond)
+	defer cancel()
+	if conn, err := p.pool.Conn(ctx); err == nil {
+		_ = conn.Close()
+	}
 }
 
 // lost is told when a connection of the pool broke, before the pool knows.

@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -149,13 +150,23 @@ func eventually(t *testing.T, what string, done func() bool) {
 // TestConnectionNotReady connects to a server that lets in and then says nothing any more.
 func TestConnectionNotReady(t *testing.T) {
 	t.Parallel()
+	url := "postgres://nobody@" + silent(t) + "/x?sslmode=disable&connect_timeout=1"
+	fails(t, "open", 1500*time.Millisecond, func() error {
+		_, err := sqlstore.Open(t.Context(), sqlstore.Config{Driver: "postgres", URL: url})
+		return err
+	})
+}
+
+// silent starts a server that makes sessions and answers no statement, and returns its address.
+func silent(t *testing.T) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var group sync.WaitGroup
-	defer group.Wait()
-	defer func() { _ = listener.Close() }()
+	t.Cleanup(group.Wait)
+	t.Cleanup(func() { _ = listener.Close() })
 	group.Go(func() {
 		for {
 			conn, err := listener.Accept()
@@ -165,12 +176,7 @@ func TestConnectionNotReady(t *testing.T) {
 			group.Go(func() { letIn(conn) })
 		}
 	})
-	fails(t, "open", 1500*time.Millisecond, func() error {
-		_, err := sqlstore.Open(t.Context(), sqlstore.Config{
-			Driver: "postgres", URL: "postgres://nobody@" + listener.Addr().String() + "/x?sslmode=disable&connect_timeout=1",
-		})
-		return err
-	})
+	return listener.Addr().String()
 }
 
 // letIn makes a session and answers no statement.
@@ -278,5 +284,112 @@ func TestAttemptOutlivesItsCaller(t *testing.T) {
 	}
 	if err != nil {
 		t.Errorf("after a second and a half: %v", err)
+	}
+}
+
+// TestResetInMidStatement resets connections that are all at work. None of those that waits for an answer is asked twice.
+func TestResetInMidStatement(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	slow := faultproxy.New(t, server.Addr())
+	network := faultproxy.New(t, slow.Addr())
+	db := migrated(t, sqlstore.Config{Driver: "postgres", URL: network.URL(server.URL()), MaxConns: 16})
+	full(t, "before", db, 16)
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			if _, err := db.ReadText(t.Context(), false, "SELECT 'long' FROM pg_sleep(4)"); err == nil {
+				t.Error("the statement did not notice")
+			}
+		})
+	}
+	eventually(t, "begin", func() bool { return db.Pools()["all"].Stats().InUse == 16 })
+	slow.SetStart(500 * time.Millisecond)
+	before := network.Accepted()
+	network.Reset()
+	group.Wait()
+	stop := asking(t, 16, db)
+	time.Sleep(400 * time.Millisecond)
+	// One is being made, and one asks the server to cancel.
+	if tried := network.Accepted() - before; tried > 4 {
+		t.Errorf("tried %d connections at once, want 4 at most", tried)
+	}
+	stop()
+}
+
+// TestWaitingIsWoken has a caller wait for a connection while none can be made and the one that there is is taken. It gets one
+// as soon as they can be made again, though nobody else asks.
+func TestWaitingIsWoken(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	closed := faultproxy.New(t, server.Addr())
+	db := migrated(t, sqlstore.Config{Driver: "postgres", URL: closed.URL(server.URL()), MaxConns: 4})
+	pool := db.Pools()["all"]
+	ended := make(chan time.Time, 3)
+	read := func(query string, fails bool) {
+		go func() {
+			if _, err := db.ReadText(t.Context(), false, query); (err != nil) != fails {
+				t.Errorf("%s: %v", query, err)
+			}
+			ended <- time.Now()
+		}()
+	}
+	read("SELECT 'long' FROM pg_sleep(4.5)", false)
+	eventually(t, "begin", func() bool { return pool.Stats().InUse == 1 })
+	closed.SetStart(time.Minute)
+	// The first of the others has a connection made, which fails after two seconds, and lets the pool be no larger than that.
+	read("SELECT 'first'", true)
+	eventually(t, "try", func() bool { return pool.Stats().OpenConnections == 2 })
+	pool.SetMaxOpenConns(2)
+	read("SELECT 'second'", false)
+	eventually(t, "wait", func() bool { return pool.Stats().WaitCount == 1 })
+	failed := <-ended
+	closed.SetStart(0)
+	if waited := (<-ended).Sub(failed); waited > time.Second {
+		t.Errorf("waited %v after connections could be made again", waited)
+	}
+	<-ended
+}
+
+// TestRefusedServerIsLeft has servers that must not be used, and sessions with them that must not stay.
+func TestRefusedServerIsLeft(t *testing.T) {
+	t.Parallel()
+	config := fresh(t, "postgres")
+	watch := open(t, config)
+	config.InsecureSkipFsyncCheck = false
+	config.URL += "&application_name=refused"
+	for range 5 {
+		if _, err := sqlstore.Open(t.Context(), config); !errors.Is(err, sqlstore.ErrNotDurable) {
+			t.Fatalf("Open: %v", err)
+		}
+	}
+	left, err := watch.ReadText(t.Context(), false, "SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'refused'")
+	if err != nil || left > "2" { // which may be ending
+		t.Errorf("%s of 5 sessions stayed, %v", left, err)
+	}
+}
+
+// TestOthersOutliveAnAttempt has a server that lets one in and says nothing more, which says nothing about those that work.
+func TestOthersOutliveAnAttempt(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	network := faultproxy.New(t, server.Addr())
+	db := migrated(t, sqlstore.Config{Driver: "postgres", URL: network.URL(server.URL()) + "&connect_timeout=1", MaxConns: 4})
+	before := process(t, db)
+	network.Point(silent(t))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if _, err := db.ReadText(t.Context(), false, "SELECT 'long' FROM pg_sleep(2)"); err != nil {
+			t.Error(err)
+		}
+	}()
+	eventually(t, "begin", func() bool { return db.Pools()["all"].Stats().InUse == 1 })
+	if text, err := db.ReadText(t.Context(), false, "SELECT 'other'"); err == nil {
+		t.Errorf("a connection was made to a server that says nothing: %s", text)
+	}
+	<-ended
+	if after := process(t, db); after != before {
+		t.Errorf("process %s was left for %s", before, after)
 	}
 }

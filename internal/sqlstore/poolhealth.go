@@ -55,15 +55,17 @@ func (h *poolHealth) TraceQueryStart(ctx context.Context, conn *pgx.Conn, _ pgx.
 	return ctx
 }
 
-// TraceQueryEnd implements pgx.QueryTracer. A caller that went away says nothing about the server, and what is asked of a
-// connection that is closed already, such as to roll back, says nothing new.
+// TraceQueryEnd implements pgx.QueryTracer. A caller that went away says nothing about the server. What is asked of a connection
+// that is closed already, such as to roll back, says nothing new, and one that is being made nothing about those that there are.
 func (h *poolHealth) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryEndData) {
-	if data.Err != nil && conn.IsClosed() && !errors.Is(data.Err, context.Canceled) && !errors.Is(data.Err, pgconn.ErrConnClosed) {
-		h.pacer.lost()
-		begun, _ := conn.PgConn().CustomData()[begunAt].(int64)
-		if h.noteFailure(begun) {
-			h.log.LogAttrs(ctx, slog.LevelWarn, "database connection failed", slog.String("error", data.Err.Error()))
-		}
+	if data.Err == nil || !conn.IsClosed() || ctx.Value(connectKey{}) != nil ||
+		errors.Is(data.Err, context.Canceled) || errors.Is(data.Err, pgconn.ErrConnClosed) {
+		return
+	}
+	h.pacer.lost()
+	begun, _ := conn.PgConn().CustomData()[begunAt].(int64)
+	if h.noteFailure(begun) {
+		h.log.LogAttrs(ctx, slog.LevelWarn, "database connection failed", slog.String("error", data.Err.Error()))
 	}
 }
 
