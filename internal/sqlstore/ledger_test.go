@@ -278,7 +278,7 @@ func TestRecordHoldsTrust(t *testing.T) {
 		record := background(func() {
 			recorded, recordErr = db.Ledger().Record(t.Context(), hour(fmt.Sprint(attempt)), event("token.revoke"))
 		})
-		committing := await(t, gate, record, "EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+		committing := await(t, gate, record, "EXISTS (SELECT 1 "+advisory+" AND NOT granted)")
 		withdraw := background(func() { withdrawn, withdrawErr = db.Ledger().Withdraw(t.Context(), before.Generation) })
 		waits := await(t, gate, withdraw, "EXISTS (SELECT 1 FROM pg_stat_activity w WHERE query LIKE 'UPDATE redis_trust%' AND "+
 			"EXISTS (SELECT 1 FROM unnest(pg_blocking_pids(w.pid)) pid JOIN pg_locks l USING (pid) WHERE l.locktype = 'advisory'))")
