@@ -60,16 +60,6 @@ type attempt struct {
 	err  error
 }
 
-// ready says whether it has been made, or could not be.
-func (a *attempt) ready() bool {
-	select {
-	case <-a.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // pooledConn is a connection of the pool. stdlib's does not say that it is closed, so the pool would keep it, and count it,
 // until somebody wants to use it.
 type pooledConn struct{ *stdlib.Conn }
@@ -129,9 +119,8 @@ func (p *pacer) join() (*attempt, error) {
 	defer p.mu.Unlock()
 	if len(p.orphans) > 0 {
 		p.pending++
-		i := max(slices.IndexFunc(p.orphans, (*attempt).ready), 0)
-		a := p.orphans[i]
-		p.orphans = slices.Delete(p.orphans, i, i+1)
+		a := p.orphans[0]
+		p.orphans = p.orphans[1:]
 		return a, nil
 	}
 	if err := p.mayConnect(); err != nil {
@@ -180,11 +169,7 @@ func (p *pacer) keep(a *attempt) {
 		drop()
 		return
 	}
-	life := spareLife
-	if p.ended.Err() != nil {
-		life = 0
-	}
-	time.AfterFunc(life, func() {
+	time.AfterFunc(spareLife, func() {
 		p.mu.Lock()
 		spare := slices.Contains(p.orphans, a)
 		drop()
@@ -214,8 +199,10 @@ func (p *pacer) leave(a *attempt) {
 	defer p.mu.Unlock()
 	p.pending--
 	p.orphans = append(p.orphans, a)
-	if a.ready() { // otherwise run will
+	select {
+	case <-a.done:
 		p.keep(a)
+	default: // run will
 	}
 }
 
