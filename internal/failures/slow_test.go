@@ -131,7 +131,7 @@ func (s *server) hugeRequests(t *testing.T, c client) {
 			if response.StatusCode != test.status || !response.Close {
 				t.Errorf("status %d, ends the connection %t; want %d and the end", response.StatusCode, response.Close, test.status)
 			}
-			if sent > 4<<20 {
+			if sent > 2<<20 {
 				t.Errorf("the server took %d bytes of it", sent)
 			}
 			s.token(t, c)
@@ -157,12 +157,17 @@ func pour(n, chunk int) func(w io.Writer) error {
 
 // flood sends while it reads, as clients do, and returns how much it could send and the answer.
 func flood(address, head string, body func(io.Writer) error) (int64, *http.Response, error) {
-	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	to, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return 0, nil, err
+	}
+	conn, err := net.DialTCP("tcp", nil, to)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	// What waits in this side's kernel counts as sent, though no server took it: it may keep 4 MiB if it is not told.
+	if err := errors.Join(conn.SetDeadline(time.Now().Add(20*time.Second)), conn.SetWriteBuffer(64<<10)); err != nil {
 		return 0, nil, err
 	}
 	counted := &counter{to: conn}
