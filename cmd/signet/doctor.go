@@ -73,7 +73,7 @@ func newDoctorCmd(env *cliEnv) *cobra.Command {
 }
 
 func (d *doctor) run(ctx context.Context) {
-	if !d.checkConfig() {
+	if !d.checkConfig(ctx) {
 		return
 	}
 	d.checkDataDir()

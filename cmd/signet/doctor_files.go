@@ -18,19 +18,38 @@ import (
 // soon is how long before its expiry a certificate is worth a warning.
 const soon = 21 * 24 * time.Hour
 
-func (d *doctor) checkConfig() bool {
-	cfg, err := d.env.load()
+func (d *doctor) checkConfig(ctx context.Context) bool {
+	from, flags := d.env.configFile(), map[string]string{}
+	if from == "" {
+		from = "environment and defaults"
+		// A running server says who it is where nothing else does: the one of `signet dev` has no configuration to name.
+		if d.env.Getenv("SIGNET_ISSUER") == "" {
+			if issuer := d.serverIssuer(ctx); issuer != "" {
+				from, flags["issuer"] = from+", issuer as the running server says", issuer
+			}
+		}
+	}
+	cfg, err := d.env.loadWith(flags)
 	if err != nil {
 		d.fail("configuration", err.Error(), "correct it; signet config check shows the same report")
 		return false
 	}
 	d.cfg = cfg
-	from := d.env.configFile()
-	if from == "" {
-		from = "environment and defaults"
-	}
 	d.ok("configuration", "valid, from "+from)
 	return true
+}
+
+// serverIssuer asks the running server for its issuer; "" where none answers.
+func (d *doctor) serverIssuer(ctx context.Context) string {
+	admin, err := d.env.admin()
+	if err != nil {
+		return ""
+	}
+	status, err := admin.Status(ctx)
+	if err != nil {
+		return "" // said by a later check
+	}
+	return status.Issuer
 }
 
 func (d *doctor) checkDataDir() {

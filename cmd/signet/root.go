@@ -74,6 +74,9 @@ func execute(ctx context.Context, env *cliEnv, args []string) int {
 	if _, told := errors.AsType[silentError](err); !told {
 		fmt.Fprintf(env.Stderr, "signet: %v\n", err)
 	}
+	if errors.Is(err, adminapi.ErrUnreachable) && env.unnamed() {
+		env.talk("signet: nothing says where the server is: name its data directory with --data-dir or SIGNET_DATA_DIR, or its configuration with --config")
+	}
 	return exitCode(err)
 }
 
@@ -94,8 +97,11 @@ func noVerb(cmd *cobra.Command, _ []string) error {
 }
 
 // load reads the configuration for a command that works without a server.
-func (env *cliEnv) load() (*config.Config, error) {
-	o := config.Options{File: env.configFile(), Environ: env.Environ, Flags: map[string]string{}}
+func (env *cliEnv) load() (*config.Config, error) { return env.loadWith(map[string]string{}) }
+
+// loadWith reads it with more options; those of load win.
+func (env *cliEnv) loadWith(flags map[string]string) (*config.Config, error) {
+	o := config.Options{File: env.configFile(), Environ: env.Environ, Flags: flags}
 	if env.flags.dataDir != "" {
 		o.Flags["data_dir"] = env.flags.dataDir
 	}
@@ -131,6 +137,11 @@ func (env *cliEnv) socket() (string, error) {
 		path = filepath.Join(env.dataDir(), "admin.sock")
 	}
 	return path, config.CheckSocketPath(path)
+}
+
+// unnamed says whether the server was looked for in the default directory, because neither a flag nor the environment names one.
+func (env *cliEnv) unnamed() bool {
+	return env.flags.adminSocket+env.Getenv("SIGNET_LISTEN_ADMIN_SOCKET")+env.configFile()+env.flags.dataDir+env.Getenv("SIGNET_DATA_DIR") == ""
 }
 
 func (env *cliEnv) dataDir() string {
