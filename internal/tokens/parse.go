@@ -23,6 +23,21 @@ const ClockSkew = time.Minute
 // ErrInvalid, wrapped with the reason; the reason quotes nothing of the token. A token counts until the second of its exp,
 // without leeway (RFC 7519 §4.1.4): this is the clock that set it.
 func (i *Issuer) Parse(text string, now time.Time) (Claims, error) {
+	c, err := i.parse(text, now)
+	if err != nil {
+		return Claims{}, err
+	}
+	for name := range c.Extra {
+		// A claim that a newer version gave a meaning to (a key that the token is bound to, say) must not be lost here.
+		if IsReserved(name) {
+			return Claims{}, invalid(errReserved)
+		}
+	}
+	return c, nil
+}
+
+// parse is Parse but for claims that a newer version issues: they are in Extra.
+func (i *Issuer) parse(text string, now time.Time) (Claims, error) {
 	// 1. Form, before anything is decoded or allocated (RFC 7515 §7.1: compact serialisation only).
 	head, body, err := split(text)
 	if err != nil {
@@ -46,7 +61,7 @@ func (i *Issuer) Parse(text string, now time.Time) (Claims, error) {
 	if err := i.verify(text, claims, key.Key, key.Alg, now); err != nil {
 		return Claims{}, invalid(err)
 	}
-	// 5. Claims: all there, of the right type, none twice and none that this version does not know.
+	// 5. Claims: all there, of the right type, and none twice.
 	if err := checkUnique(body); err != nil {
 		return Claims{}, invalid(fmt.Errorf("claims: %w", err))
 	}
@@ -79,7 +94,8 @@ func (i *Issuer) ParseFresh(ctx context.Context, text string, now time.Time) (Cl
 
 // ParseIssued is Parse whatever the clock says: it judges the token by the moment at which it was issued. It is for taking
 // back, which must not go by one clock: a token that has expired by this one, or lies in its future, may count for a replica
-// whose clock differs, or here once the clock is set right.
+// whose clock differs, or here once the clock is set right. Nor does it go by what this version knows: a token with a claim that
+// a newer one gave a meaning to counts for a replica that runs that, and can be taken back here.
 func (i *Issuer) ParseIssued(text string) (Claims, error) {
 	claims := jwt.MapClaims{}
 	if _, _, err := split(text); err != nil {
@@ -92,7 +108,7 @@ func (i *Issuer) ParseIssued(text string) (Claims, error) {
 	if err != nil || issued == nil {
 		return Claims{}, invalid(errTimes)
 	}
-	return i.Parse(text, issued.Time)
+	return i.parse(text, issued.Time)
 }
 
 // conceals tells whether a Refresh that ended so leaves open what the key of a well-formed token is. Keys that cannot be

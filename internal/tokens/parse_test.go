@@ -350,7 +350,7 @@ func TestParseAfterRotation(t *testing.T) {
 	}
 }
 
-// TestParseIssued: the clock does not matter, and all else does.
+// TestParseIssued: the clock does not matter, nor what a newer version adds, and all else does.
 func TestParseIssued(t *testing.T) {
 	t.Parallel()
 	issuer, d := newIssuer(t, apis.ES256)
@@ -365,7 +365,13 @@ func TestParseIssued(t *testing.T) {
 	set := func(from, to string) string {
 		return forge(t, d, apis.ES256, goodHeader, strings.Replace(goodClaims, from, to, 1))
 	}
+	for _, claim := range []string{`"cnf":{"jkt":"x"}`, `"nbf":1772362800`} {
+		if c, err := issuer.ParseIssued(set("{", "{"+claim+",")); err != nil || c.ID != "anid" || c.ClientID != "client_a" {
+			t.Errorf("ParseIssued of a newer version's token, with %s = %+v, %v", claim, c, err)
+		}
+	}
 	for name, text := range map[string]string{
+		"sub twice":         set("{", `{"sub":"client_b",`),
 		"another signature": good[:len(good)-8] + "AAAAAAAA",
 		"another issuer":    set("https://as.test", "https://other.test"),
 		"no iat":            set(`"iat":1772362800,`, ""),
