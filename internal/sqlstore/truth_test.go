@@ -221,9 +221,9 @@ func TestLiveStreams(t *testing.T) {
 	config := fresh(t, "postgres")
 	db := migrated(t, config)
 	watch := dial(t, config)
-	// More than what the kernel buffers between the two.
+	// 120 MB, 40 of them in the first batch: more than what kernels buffer between the two (36 MiB where this was written).
 	execute(t, watch, "INSERT INTO revocations "+
-		"SELECT 'j' || i, '', 4000000000000000, 1, repeat('x', 20000) FROM generate_series(1, 3000) i")
+		"SELECT 'j' || i, '', 4000000000000000, 1, repeat('x', 40000) FROM generate_series(1, 3000) i")
 	all, _ := live(t, db, func() {
 		ended := make(chan struct{})
 		timer := time.AfterFunc(5*time.Second, func() { close(ended) })

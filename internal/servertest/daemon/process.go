@@ -178,6 +178,9 @@ func Running(pid int) bool {
 		return false
 	}
 	state, _ := stat(pid)
+	if state == "" { // gone since, or this system has no /proc
+		return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	}
 	return state != "Z" && state != "X"
 }
 

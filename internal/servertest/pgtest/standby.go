@@ -32,9 +32,11 @@ func (s *Server) Synchronous() {
 	s.await(s, "synchronous standby", "SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
 }
 
-// Lag makes a standby of the primary's stop following it. What is committed from now on is not in it.
+// Lag makes a standby of the primary's stop following it. What was committed before is in it, and nothing that is from now on.
 func (s *Server) Lag(primary *Server) {
 	s.t.Helper()
+	s.await(primary, "standby with all that is committed",
+		"SELECT count(*) = 1 FROM pg_stat_replication WHERE flush_lsn >= pg_current_wal_flush_lsn()")
 	Exec(s.t, s.URL(), "ALTER SYSTEM SET primary_conninfo = ''")
 	Exec(s.t, s.URL(), "SELECT pg_reload_conf()")
 	s.await(primary, "end of the replication", "SELECT count(*) = 0 FROM pg_stat_replication")

@@ -64,7 +64,7 @@ func (s *Server) Transactions(t testing.TB) int64 {
 const unreported = `SELECT count(*) FROM pg_stat_activity
 	WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 	AND NOT (state = 'idle' AND (state_change > $1::timestamptz + interval '1.1 s'
-		OR state_change < clock_timestamp() - interval '10.5 s'))`
+		OR state_change < clock_timestamp() - interval '12 s'))`
 
 func awaitStatistics(ctx context.Context, conn *pgx.Conn) error {
 	var start time.Time
