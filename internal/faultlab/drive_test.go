@@ -103,7 +103,7 @@ func (l *lab) available(a *active) {
 		return
 	}
 	began, decided := time.Now(), l.oracle.decisions()
-	if !l.until(recoverWithin, func() bool {
+	if !l.until(func() bool {
 		l.tend()
 		return l.oracle.acknowledgedSince(began) && l.oracle.allDecidedSince(decided)
 	}) {
@@ -121,7 +121,7 @@ func (l *lab) settle(after string) {
 	began, decided := time.Now(), l.oracle.decisions()
 	var wrote, trusted time.Duration
 	trusts := make([]bool, replicaCount) // each has been seen to; leases come and go where the machine is slow
-	done := l.until(recoverWithin, func() bool {
+	done := l.until(func() bool {
 		l.tend()
 		if wrote == 0 && l.oracle.acknowledgedSince(began) {
 			wrote = time.Since(began)

@@ -184,7 +184,7 @@ func (l *lab) sweep() {
 			continue
 		}
 		for replica := range l.cluster.members {
-			if !l.until(recoverWithin, func() bool {
+			if !l.until(func() bool {
 				return l.oracle.ask(l.t.Context(), replica, known{t, line.How, line.Time})
 			}) {
 				l.t.Errorf("replica %d does not answer at the end", replica)

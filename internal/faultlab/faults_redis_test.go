@@ -2,6 +2,7 @@ package faultlab
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -126,11 +127,11 @@ func (l *lab) replicaOf(addr, primary string) {
 // follow makes one server the replica of another and waits until it has everything.
 func (l *lab) follow(addr, primary string) {
 	l.replicaOf(addr, primary)
-	if !l.until(10*time.Second, func() bool {
+	if !l.until(func() bool {
 		answers, err := askRedis(addr, []string{"INFO", "replication"})
 		return err == nil && infoField(answers[0], "master_link_status") == "up"
 	}) {
-		l.must("replicate", errors.New("the link is not up after 10 s"))
+		l.must("replicate", fmt.Errorf("the link is not up after %v", recoverWithin))
 	}
 }
 

@@ -43,9 +43,9 @@ func (l *lab) wait(d time.Duration) {
 	}
 }
 
-// until polls, and says whether it was done in time.
-func (l *lab) until(within time.Duration, done func() bool) bool {
-	for deadline := time.Now().Add(within); !done(); l.wait(5 * time.Millisecond) {
+// until polls, and says whether it was done within recoverWithin.
+func (l *lab) until(done func() bool) bool {
+	for deadline := time.Now().Add(recoverWithin); !done(); l.wait(5 * time.Millisecond) {
 		if time.Now().After(deadline) || l.t.Context().Err() != nil {
 			return false
 		}

@@ -104,7 +104,7 @@ func (l *lab) ready(t testing.TB, replica int, began time.Time) time.Duration {
 	t.Helper()
 	m := l.cluster.members[replica]
 	probe := &backend{addr: m.server.Address}
-	if !l.until(recoverWithin, func() bool { return probe.check(t.Context(), m.http) && m.trusts(t.Context()) }) {
+	if !l.until(func() bool { return probe.check(t.Context(), m.http) && m.trusts(t.Context()) }) {
 		t.Fatalf("replica %d is not ready in %v\n%s", replica, recoverWithin, lastLines(m.log(), 15))
 	}
 	return time.Since(began)
@@ -139,7 +139,7 @@ func (l *lab) traffic(t testing.TB, b *balancer) *traffic {
 	ctx, cancel := context.WithCancel(t.Context())
 	d.cancel = cancel
 	if !b.blind {
-		l.until(recoverWithin, func() bool {
+		l.until(func() bool {
 			return b.backends[0].ready.Load() && b.backends[1].ready.Load() && b.backends[2].ready.Load()
 		})
 	}
@@ -155,7 +155,7 @@ func (l *lab) traffic(t testing.TB, b *balancer) *traffic {
 			}
 		})
 	}
-	if !l.until(recoverWithin, func() bool { return d.revocations.Load() >= shoppers || d.failed.Load() > 0 }) {
+	if !l.until(func() bool { return d.revocations.Load() >= shoppers || d.failed.Load() > 0 }) {
 		t.Fatal("the clients do nothing")
 	}
 	return d
@@ -190,7 +190,7 @@ func (d *traffic) restart(t testing.TB, replica int) {
 	d.ready = max(d.ready, d.lab.ready(t, replica, began))
 	d.restarts++
 	d.enter("replica %d works again", replica)
-	if !d.balancer.blind && !d.lab.until(recoverWithin, d.balancer.backends[replica].ready.Load) {
+	if !d.balancer.blind && !d.lab.until(d.balancer.backends[replica].ready.Load) {
 		t.Errorf("the balancer does not see that replica %d is ready", replica)
 	}
 }
