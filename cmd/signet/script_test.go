@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/seed-1972b8eb/signet/internal/servertest/daemon"
 )
 
 func TestMain(m *testing.M) {
@@ -150,8 +151,8 @@ func member(ts *testscript.TestScript, _ bool, args []string) {
 
 // freePort sets a variable to an address that nobody listens on.
 func freePort(ts *testscript.TestScript, _ bool, args []string) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := daemon.ReservePort()
 	ts.Check(err)
-	ts.Setenv(args[0], listener.Addr().String())
-	ts.Check(listener.Close())
+	ts.Defer(port.Release)
+	ts.Setenv(args[0], port.Addr())
 }

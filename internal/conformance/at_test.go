@@ -88,6 +88,9 @@ func atRows() []row {
 				t.Errorf("claims %v, want %v", names, want)
 			}
 			payload := string(decoded(t, token.text, 1))
+			for _, random := range []string{"sub", "jti"} { // and may hold anything short
+				payload = strings.ReplaceAll(payload, fmt.Sprint(token.claims[random]), "")
+			}
 			for _, private := range []string{c.secret, c.secretID, "jane", "ops", "@", "internal-42", "cs_"} {
 				if strings.Contains(payload, private) {
 					t.Errorf("the token holds %q", private)

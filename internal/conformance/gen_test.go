@@ -342,7 +342,12 @@ func genThrottle(t *testing.T, s *suite) {
 		t.Fatal("never limited")
 	}
 	limited.refused(t, 429, "invalid_client")
-	d.post(t, pathRevoke, servertest.Form("token", "x"), wrong.basic()).refused(t, 429, "invalid_client") // the count is of all endpoints
+	revoke := func() *answer { return d.post(t, pathRevoke, servertest.Form("token", "x"), wrong.basic()) }
+	a := revoke() // the count is of all endpoints
+	if a.status == http.StatusUnauthorized {
+		a = revoke() // one failure was forgiven in between, as one is each second
+	}
+	a.refused(t, 429, "invalid_client")
 	d.granted(t, d.requestToken(t, c.basic()))
 	d.granted(t, d.requestToken(t, bystander.basic()))
 	d.requestToken(t, bystander.with(other.secret).basic()).unauthorized(t)
