@@ -161,7 +161,7 @@ func (a *api) revocation(ctx context.Context, in adminapi.RevokeToken, now time.
 	text := strings.TrimSpace(in.Token)
 	c, err := a.Tokens.ParseFresh(ctx, text, now)
 	if errors.Is(err, tokens.ErrInvalid) && !errors.Is(err, tokens.ErrUnknownKey) {
-		c, err = a.Tokens.ParseIssued(text) // by another clock it may count
+		c, err = a.Tokens.ParseIssued(text) // by another clock, or for a newer version, it may count
 	}
 	if errors.Is(err, tokens.ErrInvalid) {
 		return revocations.Revocation{}, fmt.Errorf("%w: this token counts for nothing anyway: %w", errInvalid, err)

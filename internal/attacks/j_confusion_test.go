@@ -1,10 +1,12 @@
 package attacks
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -143,13 +145,35 @@ func otherTypes(a *attempt) {
 	} {
 		a.wantInactive("typ "+text(typ), a.forged(object{"typ": typ}, nil))
 	}
-	a.wantInactive("a claim of a newer kind", a.forged(nil, object{"cnf": object{"jkt": "x"}}))
+	a.newerKind()
 	a.wantInactive("events", a.forged(nil, object{"events": object{}}))
 	token := a.issue(a.good)
 	a.wantDenied("an access token as an assertion", token)
 	typed := m.header().with(object{"typ": "at+jwt"})
 	a.wantDenied("an assertion that says it is an access token", m.key.jwt(typed, m.claims()))
 	a.wantForgeryWorks()
+}
+
+// newerKind has a token that a newer version may have issued, and may call active where this one does not: to take it back must not
+// be acknowledged without a trace.
+func (a *attempt) newerKind() {
+	newer := func(jti string) string { return a.forged(nil, object{"jti": jti, "cnf": object{"jkt": "x"}}) }
+	mine, admins := rand.Text(), rand.Text()
+	a.wantInactive("a claim of a newer kind", newer(mine))
+	a.want("another client's token of a newer kind", a.revoke(a.client(), newer(mine)), 400, "unauthorized_client")
+	a.want("a token of a newer kind", a.revoke(a.good, newer(mine)), 200, "")
+	if _, err := a.admin.RevokeToken(a.Context(), adminapi.RevokeToken{Token: newer(admins)}); err != nil {
+		a.Errorf("a token of a newer kind, by an admin: %v", err)
+	}
+	revoked, err := a.admin.Revocations(a.Context(), 100)
+	if err != nil {
+		a.Fatal(err)
+	}
+	for _, jti := range []string{mine, admins} {
+		if !slices.ContainsFunc(revoked, func(r adminapi.Revocation) bool { return r.JTI == jti }) {
+			a.Errorf("the revocation of %s was acknowledged, and is not written", jti)
+		}
+	}
 }
 
 // J11, J12: an issuer is one exact text.

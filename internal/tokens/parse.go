@@ -36,7 +36,7 @@ func (i *Issuer) Parse(text string, now time.Time) (Claims, error) {
 	return c, nil
 }
 
-// parse is Parse but for claims that a newer version issues: they are in Extra.
+// parse is Parse but for claims that a newer version issues: they are in Extra, which must not be handed on with them.
 func (i *Issuer) parse(text string, now time.Time) (Claims, error) {
 	// 1. Form, before anything is decoded or allocated (RFC 7515 §7.1: compact serialisation only).
 	head, body, err := split(text)
@@ -92,7 +92,7 @@ func (i *Issuer) ParseFresh(ctx context.Context, text string, now time.Time) (Cl
 	return c, err
 }
 
-// ParseIssued is Parse whatever the clock says: it judges the token by the moment at which it was issued. It is for taking
+// ParseIssued is Parse whatever the clock says: it judges the token by the moment at which it was issued, or begins. It is for taking
 // back, which must not go by one clock: a token that has expired by this one, or lies in its future, may count for a replica
 // whose clock differs, or here once the clock is set right. Nor does it go by what this version knows: a token with a claim that
 // a newer one gave a meaning to counts for a replica that runs that, and can be taken back here.
@@ -108,7 +108,13 @@ func (i *Issuer) ParseIssued(text string) (Claims, error) {
 	if err != nil || issued == nil {
 		return Claims{}, invalid(errTimes)
 	}
-	return i.parse(text, issued.Time)
+	at := issued.Time
+	if begins, err := claims.GetNotBefore(); err == nil && begins != nil && begins.After(at) {
+		at = begins.Time // no token of this version has one
+	}
+	c, err := i.parse(text, at)
+	c.Extra = nil // may hold what IsReserved, and who takes back needs none of it
+	return c, err
 }
 
 // conceals tells whether a Refresh that ended so leaves open what the key of a well-formed token is. Keys that cannot be

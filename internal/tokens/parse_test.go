@@ -365,12 +365,14 @@ func TestParseIssued(t *testing.T) {
 	set := func(from, to string) string {
 		return forge(t, d, apis.ES256, goodHeader, strings.Replace(goodClaims, from, to, 1))
 	}
-	for _, claim := range []string{`"cnf":{"jkt":"x"}`, `"nbf":1772362800`} {
-		if c, err := issuer.ParseIssued(set("{", "{"+claim+",")); err != nil || c.ID != "anid" || c.ClientID != "client_a" {
+	for _, claim := range []string{`"cnf":{"jkt":"x"}`, `"nbf":1772362800`, `"nbf":1772362860`, `"Sub":"client_b","Client_ID":"client_b"`} {
+		if c, err := issuer.ParseIssued(set("{", "{"+claim+",")); err != nil || c.ID != "anid" || c.ClientID != "client_a" || c.Extra != nil {
 			t.Errorf("ParseIssued of a newer version's token, with %s = %+v, %v", claim, c, err)
 		}
 	}
 	for name, text := range map[string]string{
+		"nbf is text":       set("{", `{"nbf":"1772362800",`),
+		"nbf after exp":     set("{", `{"nbf":1772363100,`),
 		"sub twice":         set("{", `{"sub":"client_b",`),
 		"another signature": good[:len(good)-8] + "AAAAAAAA",
 		"another issuer":    set("https://as.test", "https://other.test"),
