@@ -19,19 +19,20 @@ import (
 const soon = 21 * 24 * time.Hour
 
 func (d *doctor) checkConfig(ctx context.Context) bool {
-	from, flags := d.env.configFile(), map[string]string{}
+	from, flags, advice := d.env.configFile(), map[string]string{}, "correct it; signet config check shows the same report"
 	if from == "" {
 		from = "environment and defaults"
-		// A running server says who it is where nothing else does: the one of `signet dev` has no configuration to name.
-		if d.env.Getenv("SIGNET_ISSUER") == "" {
-			if issuer := d.serverIssuer(ctx); issuer != "" {
-				from, flags["issuer"] = from+", issuer as the running server says", issuer
-			}
+		switch issuer := d.serverIssuer(ctx); {
+		case issuer == "":
+		case isLoopbackIssuer(issuer): // the one of `signet dev`, which has no configuration to name
+			from, flags["issuer"] = from+", issuer as the running server says", issuer
+		default:
+			advice = "name the configuration of the server for " + issuer + ", which runs here, with --config"
 		}
 	}
 	cfg, err := d.env.loadWith(flags)
 	if err != nil {
-		d.fail("configuration", err.Error(), "correct it; signet config check shows the same report")
+		d.fail("configuration", err.Error(), advice)
 		return false
 	}
 	d.cfg = cfg
@@ -39,15 +40,18 @@ func (d *doctor) checkConfig(ctx context.Context) bool {
 	return true
 }
 
-// serverIssuer asks the running server for its issuer; "" where none answers.
+// serverIssuer asks the running server for its issuer, unless one is configured; "" where none answers.
 func (d *doctor) serverIssuer(ctx context.Context) string {
+	if d.env.Getenv("SIGNET_ISSUER") != "" {
+		return ""
+	}
 	admin, err := d.env.admin()
 	if err != nil {
-		return ""
+		return "" // checkServer says why, once the configuration is whole
 	}
 	status, err := admin.Status(ctx)
 	if err != nil {
-		return "" // said by a later check
+		return ""
 	}
 	return status.Issuer
 }

@@ -4,10 +4,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -74,7 +77,7 @@ func execute(ctx context.Context, env *cliEnv, args []string) int {
 	if _, told := errors.AsType[silentError](err); !told {
 		fmt.Fprintf(env.Stderr, "signet: %v\n", err)
 	}
-	if errors.Is(err, adminapi.ErrUnreachable) && env.unnamed() {
+	if errors.Is(err, adminapi.ErrUnreachable) && errors.Is(err, fs.ErrNotExist) && env.unnamed() {
 		env.talk("signet: nothing says where the server is: name its data directory with --data-dir or SIGNET_DATA_DIR, or its configuration with --config")
 	}
 	return exitCode(err)
@@ -97,11 +100,12 @@ func noVerb(cmd *cobra.Command, _ []string) error {
 }
 
 // load reads the configuration for a command that works without a server.
-func (env *cliEnv) load() (*config.Config, error) { return env.loadWith(map[string]string{}) }
+func (env *cliEnv) load() (*config.Config, error) { return env.loadWith(nil) }
 
-// loadWith reads it with more options; those of load win.
+// loadWith reads it as if more flags were given.
 func (env *cliEnv) loadWith(flags map[string]string) (*config.Config, error) {
-	o := config.Options{File: env.configFile(), Environ: env.Environ, Flags: flags}
+	o := config.Options{File: env.configFile(), Environ: env.Environ, Flags: map[string]string{}}
+	maps.Copy(o.Flags, flags)
 	if env.flags.dataDir != "" {
 		o.Flags["data_dir"] = env.flags.dataDir
 	}
@@ -141,7 +145,7 @@ func (env *cliEnv) socket() (string, error) {
 
 // unnamed says whether the server was looked for in the default directory, because neither a flag nor the environment names one.
 func (env *cliEnv) unnamed() bool {
-	return env.flags.adminSocket+env.Getenv("SIGNET_LISTEN_ADMIN_SOCKET")+env.configFile()+env.flags.dataDir+env.Getenv("SIGNET_DATA_DIR") == ""
+	return cmp.Or(env.flags.adminSocket, env.Getenv("SIGNET_LISTEN_ADMIN_SOCKET"), env.configFile(), env.flags.dataDir, env.Getenv("SIGNET_DATA_DIR")) == ""
 }
 
 func (env *cliEnv) dataDir() string {
