@@ -382,7 +382,7 @@ func TestClockJumps(t *testing.T) {
 			t.Errorf("%v ahead: a right secret: %d %s (%v)", ahead, got.status, got.body, got.err)
 		}
 		for _, token := range o.all() {
-			if got := a.decided(t, o.watch, token); !got.inactive() {
+			if got := a.decided(t, backWithin, o.watch, token); !got.inactive() {
 				t.Errorf("%v ahead: a revoked token at the other replica: %d %s (%v)", ahead, got.status, got.body, got.err)
 			}
 		}
@@ -391,7 +391,7 @@ func TestClockJumps(t *testing.T) {
 	tasks.Wait()
 	b.trusts(t, o.watch, live)
 	for _, token := range o.all() {
-		if got := b.decided(t, o.watch, token); !got.inactive() {
+		if got := b.decided(t, backWithin, o.watch, token); !got.inactive() {
 			t.Errorf("at the end: a revoked token: %d %s (%v)", got.status, got.body, got.err)
 		}
 	}

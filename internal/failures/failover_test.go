@@ -68,7 +68,7 @@ func (c *cluster) promote() {
 func (c *cluster) ended(t *testing.T, what, token string) {
 	t.Helper()
 	for _, s := range c.replicas() {
-		if a := s.decided(t, c.watch, token); !a.inactive() {
+		if a := s.decided(t, backWithin, c.watch, token); !a.inactive() {
 			t.Errorf("%s: %d %s (%v), want inactive", what, a.status, a.body, a.err)
 		}
 	}

@@ -21,6 +21,7 @@ const servedWithin = 10 * time.Second
 // TestHerd restarts a server with an empty cache before hundreds of clients that all retry at once. Each gets its token
 // soon, none is told anything but to come again, and PostgreSQL sees no more connections than it was promised.
 func TestHerd(t *testing.T) {
+	// Not parallel: it takes the whole machine, and what is measured beside it would be late.
 	long(t)
 	const herd, registered, conns = 500, 125, 4 // each client runs four times, as deployments do
 	postgres := pgtest.Start(t)
@@ -101,6 +102,7 @@ func (s *server) herd(t *testing.T, n int) []client {
 // TestLittleMemory gives the server less memory than it takes by itself. It goes on, with thousands of tokens and as many
 // refusals for callers it has never heard of, and does not grow with either.
 func TestLittleMemory(t *testing.T) {
+	// Not parallel: it takes the whole machine, and what is measured beside it would be late.
 	long(t)
 	const limit, workers, tokens, strangers = 48, 8, 5_000, 1_000
 	s := serve(t, servertest.Config{Env: []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", limit)}})

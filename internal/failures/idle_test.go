@@ -48,13 +48,14 @@ const (
 // TestIdleConnections opens thousands of connections that ask for nothing: one half have had an answer, the other half never
 // said a word. Others are served beside them as if they were not there, each costs little, and the silent ones are ended.
 func TestIdleConnections(t *testing.T) {
+	// Not parallel: it takes the whole machine, and what is measured beside it would be late.
 	long(t)
 	idle := 10_000
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		t.Fatal(err)
 	}
-	const spareFiles = 2_000 // for the tests beside this one
+	const spareFiles = 2_000 // for this process and the servers of others
 	if most := int(min(files.Cur, 1<<20)) - spareFiles; most < idle {
 		if idle = most; idle < 1_000 {
 			daemon.Lack(t, "too few open files are allowed")

@@ -177,11 +177,11 @@ func (r *rotating) holds(t *testing.T) {
 		r.verify(t, set, token)
 	}
 	for _, token := range sample(revoked) {
-		if a := r.decided(t, r.watch, token); !a.inactive() {
+		if a := r.decided(t, calmWithin, r.watch, token); !a.inactive() {
 			t.Errorf("a revoked token: %d %s (%v)", a.status, a.body, a.err)
 		}
 	}
-	if a := r.decided(t, r.watch, tokens[len(tokens)-1]); !a.active() {
+	if a := r.decided(t, calmWithin, r.watch, tokens[len(tokens)-1]); !a.active() {
 		t.Errorf("a token that nobody took back: %d %s (%v)", a.status, a.body, a.err)
 	}
 	var records []adminapi.Key

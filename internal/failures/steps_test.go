@@ -217,7 +217,7 @@ func (p *stepped) abandoned(t *testing.T, one attempt, done, cutOff bool) {
 	}
 }
 
-// counts wants that what was acknowledged counts from the first moment at the other replica, and in Redis.
+// counts wants that what was acknowledged is never called active at the other replica from the first moment, and is in Redis.
 func (p *stepped) counts(t *testing.T, one attempt) {
 	t.Helper()
 	if one.dead != "" {
@@ -242,7 +242,7 @@ func (p *stepped) counts(t *testing.T, one attempt) {
 func (p *stepped) dead(t *testing.T, at *server, tokens ...string) {
 	t.Helper()
 	for _, token := range tokens {
-		if a := at.decided(t, p.watch, token); !a.inactive() {
+		if a := at.decided(t, calmWithin, p.watch, token); !a.inactive() {
 			t.Fatalf("a token that was taken back: %d %s (%v)", a.status, a.body, a.err)
 		}
 	}

@@ -106,7 +106,12 @@ func (r *rotations) prepare(t testing.TB) {
 	for i := range 4 {
 		r.verifiers = append(r.verifiers, newVerifier(t, r.cluster, i, 0))
 	}
-	r.overdue = newVerifier(t, r.cluster, 0, time.Hour) // it knows no key that is made from now on
+	// It has fetched nothing when the next key signs, and perhaps not even the one after it.
+	life := 4 * ripeAfter
+	if r.unhurried {
+		life += 4 * mayBeStale
+	}
+	r.overdue = newVerifier(t, r.cluster, 0, life)
 }
 
 // verifyAll gets tokens of one algorithm from one replica, each verified by everybody, with an older one.

@@ -161,10 +161,14 @@ func eventually(t *testing.T, what string, done func() bool) {
 func TestConnectionNotReady(t *testing.T) {
 	t.Parallel()
 	url := "postgres://nobody@" + silent(t) + "/x?sslmode=disable&connect_timeout=3"
+	began := time.Now()
 	fails(t, "open", 4500*time.Millisecond, func() error {
 		_, err := sqlstore.Open(t.Context(), sqlstore.Config{Driver: "postgres", URL: url})
 		return err
 	})
+	if took := time.Since(began); took < 3*time.Second {
+		t.Errorf("given up after %v, want the 3 s of the URL", took)
+	}
 }
 
 // silent starts a server that makes sessions and answers no statement, and returns its address.
