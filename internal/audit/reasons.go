@@ -71,7 +71,7 @@ var explanations = map[string]Explanation{
 
 	// Policy.
 	"scope_malformed":    {"scope has characters that RFC 6749 §3.3 does not allow.", fixRequest},
-	"scope_not_granted":  {"The client asked for a scope that it is not granted.", "Grant it with signet client update CLIENT --grant, or ask for less."},
+	"scope_not_granted":  {"The client asked for a scope that it is not granted.", "Grant it with signet client update CLIENT --grant, which replaces all that it is granted: repeat what it shall keep (signet client show CLIENT). Or ask for less."},
 	"scope_too_much":     {"The scopes asked for, or granted where none were asked for, do not fit into one token.", "Ask for fewer scopes at a time; a client with many scopes needs default scopes for requests that name none."},
 	"target_malformed":   {"resource or audience is not an absolute URI without fragment.", fixRequest},
 	"target_several":     {"More than one resource or audience was asked for.", "Ask for one token per API."},
