@@ -53,7 +53,8 @@ func newDoctorCmd(env *cliEnv) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check a server's configuration, files, keys and database, and say what to do", Args: usageArgs(cobra.NoArgs),
 		Long: "Check configuration, files and permissions, database, schema, signing keys, clock, socket and listeners. It changes " +
-			"nothing, and works with and without a running server; beside that of signet dev, it needs no configuration. Exit code 1 when a check fails; a warning alone is no failure.",
+			"nothing, and works with and without a running server; beside that of signet dev, it needs no configuration. " +
+			"Exit code 1 when a check fails; a warning alone is no failure.",
 	}
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -67,7 +67,7 @@ func TestSQLiteLocked(t *testing.T) {
 	select {
 	case c := <-made:
 		t.Errorf("client %s was made in spite of the lock", c.id)
-	case <-time.After(200 * time.Millisecond): // well within the second that a change waits
+	case <-time.After(500 * time.Millisecond):
 	}
 	do(t, other, "ROLLBACK")
 	late := <-made

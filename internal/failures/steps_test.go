@@ -242,7 +242,7 @@ func (p *stepped) counts(t *testing.T, one attempt) {
 func (p *stepped) dead(t *testing.T, at *server, tokens ...string) {
 	t.Helper()
 	for _, token := range tokens {
-		if a := at.decided(t, calmWithin, p.watch, token); !a.inactive() {
+		if a := at.decided(t, backWithin, p.watch, token); !a.inactive() {
 			t.Fatalf("a token that was taken back: %d %s (%v)", a.status, a.body, a.err)
 		}
 	}

@@ -66,8 +66,9 @@ func (s *Server) Revoke(ctx context.Context, req *Request) error {
 	return nil
 }
 
-// revocable reads a token of ours, whatever its times, and what a newer version has added to it: a 200 promises that nobody calls it active from now on, and neither
-// the clock of another replica nor this one after it was set need agree with what this one says now.
+// revocable reads a token of ours, whatever its times, and whatever a newer version has added to it: a 200 promises that nobody
+// calls it active from now on, and neither another replica, by its clock or version, nor this one after its clock was set need
+// agree with what this one says now.
 func (s *Server) revocable(ctx context.Context, text string, now time.Time) (tokens.Claims, error) {
 	claims, err := s.cfg.Tokens.ParseFresh(ctx, text, now)
 	if !errors.Is(err, tokens.ErrInvalid) || errors.Is(err, tokens.ErrUnknownKey) {

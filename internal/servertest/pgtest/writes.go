@@ -59,8 +59,9 @@ func (s *Server) Transactions(t testing.TB) int64 {
 }
 
 // unreported counts connections whose last numbers may be missing from the statistics. A connection reports on
-// becoming idle if its last report is a second old, else ten seconds later at the latest. So all that happened
-// before $1 has been reported by whoever became idle a second after it, or has been idle for ten, and a while for who was busy meanwhile.
+// becoming idle if its last report is a second old, else ten seconds later at the latest, or a while more on a busy
+// machine. So all that happened before $1 has been reported by whoever became idle a second after it, or has been
+// idle for twelve.
 const unreported = `SELECT count(*) FROM pg_stat_activity
 	WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 	AND NOT (state = 'idle' AND (state_change > $1::timestamptz + interval '1.1 s'
